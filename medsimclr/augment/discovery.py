@@ -1,0 +1,184 @@
+"""The one door by which a policy comes in, ours and a stranger's alike.
+
+A policy is named by entry point (`stain_jitter`), by module (`package.module:ClassName`) or by file
+(`path/to/file.py:ClassName`). Loading one runs its code: load only what you would run as a script.
+"""
+
+import dataclasses
+import hashlib
+import importlib
+import importlib.util
+import sys
+import typing
+from collections.abc import Mapping
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from types import ModuleType
+from typing import cast
+
+import pydantic
+
+from medsimclr.augment.policy import ENTRY_POINT_GROUP, AugmentationPolicy
+from medsimclr.errors import PolicyError
+
+__all__ = ["installed_policies", "load_policy"]
+
+_OWN_POLICY = (
+    "A policy of your own is given as path/to/file.py:ClassName or package.module:ClassName."
+)
+_METHODS = ("contrastive", "supervised")
+
+
+def installed_policies() -> dict[str, EntryPoint]:
+    """Return the policies that installed packages announce, by name, in alphabetical order."""
+    found = sorted(entry_points(group=ENTRY_POINT_GROUP), key=lambda point: point.name)
+    return {point.name: point for point in found}
+
+
+def load_policy(spec: str, *, options: Mapping[str, object] | None = None) -> AugmentationPolicy:
+    """Load a policy and set its fields.
+
+    Args:
+        spec: entry point name, "module:attribute" or "file.py:attribute". The attribute is a policy
+            class or an instance of one.
+        options: dataclass fields to override; values are converted to the type of the field.
+
+    Raises:
+        PolicyError: the policy cannot be found, imported or used, or an option is wrong.
+    """
+    attribute = _load_named(spec) if ":" not in spec else _load_located(spec)
+    policy_class = attribute if isinstance(attribute, type) else type(attribute)
+    _check_is_policy(policy_class, spec)
+    checked = _checked_options(policy_class, spec, options or {})
+    try:
+        if isinstance(attribute, type):
+            return cast(AugmentationPolicy, attribute(**checked))
+        return cast(AugmentationPolicy, dataclasses.replace(cast(typing.Any, attribute), **checked))
+    except (TypeError, ValueError) as error:
+        raise PolicyError(f"augmentation policy {spec!r} refuses its options: {error}") from error
+
+
+def _load_named(name: str) -> object:
+    """Load the attribute behind an entry point name."""
+    points = list(entry_points(group=ENTRY_POINT_GROUP, name=name))
+    # One distribution can be seen twice (an editable install beside a wheel); two cannot agree.
+    values = sorted({point.value for point in points})
+    if not values:
+        known = ", ".join(installed_policies()) or "none"
+        raise PolicyError(
+            f"unknown augmentation policy {name!r}; installed policies: {known}. {_OWN_POLICY}"
+        )
+    if len(values) > 1:
+        raise PolicyError(
+            f"augmentation policy {name!r} is announced by {len(values)} packages: "
+            f"{', '.join(values)}. Give the one you mean in this form."
+        )
+    return _load_located(values[0])
+
+
+def _load_located(spec: str) -> object:
+    """Load "module:attribute" or "file.py:attribute"."""
+    place, _, attribute = spec.rpartition(":")
+    if not place or not attribute.isidentifier():
+        raise PolicyError(
+            f"an augmentation policy is given as place:ClassName, got {spec!r}. {_OWN_POLICY}"
+        )
+    module = _module_from_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
+    if not hasattr(module, attribute):
+        known = sorted(
+            name for name, value in vars(module).items() if not _missing(value) and name[0] != "_"
+        )
+        raise PolicyError(
+            f"{place} has no {attribute!r}; augmentation policies in it: "
+            f"{', '.join(known) or 'none'}."
+        )
+    return cast(object, getattr(module, attribute))
+
+
+def _module_by_name(name: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except Exception as error:
+        # A plug-in may raise anything while it is imported; the person can only mend the plug-in.
+        raise PolicyError(
+            f"augmentation policy module {name!r} cannot be imported: {_sentence(error)} "
+            "Install what it needs, or give the policy as path/to/file.py:ClassName."
+        ) from error
+
+
+def _module_from_file(path: Path) -> ModuleType:
+    """Run a policy file as a module that is named by its content.
+
+    The digest in the name lets a checkpoint say which text of the file drew its views.
+    """
+    try:
+        source = path.read_bytes()
+    except OSError as error:
+        raise PolicyError(
+            f"augmentation policy file {str(path)!r} cannot be read: {error.strerror}."
+        ) from error
+    name = f"policy_file_{path.stem}_{hashlib.sha256(source).hexdigest()[:16]}"
+    if name in sys.modules:
+        return sys.modules[name]
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None
+    assert spec.loader is not None, path
+    module = importlib.util.module_from_spec(spec)
+    # dataclasses look their own module up by name while the file runs.
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise PolicyError(
+            f"augmentation policy file {str(path)!r} cannot be imported: {_sentence(error)}"
+        ) from error
+    return module
+
+
+def _sentence(error: Exception) -> str:
+    """Return "KindOfError: first line." of an error from someone else's code."""
+    first_line = (str(error).splitlines() or [""])[0].rstrip(".")
+    return f"{type(error).__name__}: {first_line}."
+
+
+def _missing(candidate: object) -> str:
+    """Say what a candidate lacks to be a policy class; empty if nothing."""
+    if not isinstance(candidate, type) or not dataclasses.is_dataclass(candidate):
+        return "is not a dataclass"
+    if not candidate.__dataclass_params__.frozen:  # type: ignore[attr-defined]
+        return "is not frozen, so that its fields may change after they are recorded"
+    lacking = [name for name in _METHODS if not callable(getattr(candidate, name, None))]
+    return f"lacks the method {' and '.join(lacking)}" if lacking else ""
+
+
+def _check_is_policy(policy_class: type, spec: str) -> None:
+    if problem := _missing(policy_class):
+        raise PolicyError(
+            f"augmentation policy {spec!r}: {policy_class.__name__} {problem}. A policy is a class "
+            "under @dataclass(frozen=True, kw_only=True) with the methods contrastive(view_px) "
+            "and supervised(view_px)."
+        )
+
+
+def _checked_options(
+    policy_class: type, spec: str, options: Mapping[str, object]
+) -> dict[str, object]:
+    """Return the options converted to the types of their fields."""
+    known = [field.name for field in dataclasses.fields(policy_class) if field.init]
+    hints = typing.get_type_hints(policy_class)
+    checked: dict[str, object] = {}
+    for name, value in options.items():
+        if name not in known:
+            raise PolicyError(
+                f"unknown option {name!r} of augmentation policy {spec!r}; "
+                f"known options: {', '.join(known) or 'none'}."
+            )
+        try:
+            checked[name] = pydantic.TypeAdapter(hints[name]).validate_python(value)
+        except pydantic.ValidationError as error:
+            raise PolicyError(
+                f"option {name!r} of augmentation policy {spec!r}: "
+                f"{error.errors()[0]['msg']}, got {value!r}."
+            ) from error
+    return checked

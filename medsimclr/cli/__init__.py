@@ -1,0 +1,1 @@
+"""The command line: one file per command, options to configuration to one call."""

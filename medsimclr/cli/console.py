@@ -1,0 +1,62 @@
+"""What commands show: progress on stderr, results on stdout."""
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+
+__all__ = ["print_json", "print_lines", "print_table", "show_progress"]
+
+Report = Callable[[int, int, str], None]
+
+
+@contextmanager
+def show_progress(what: str) -> Iterator[Report]:
+    """Give a function (done, total, line) that draws a bar on a terminal and prints lines else."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        yield lambda done, total, line: _write_line(what, done, total, line)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(*columns, TextColumn("{task.fields[line]}"), console=console) as bars:
+        bar = bars.add_task(what, total=None, line="")
+
+        def report(done: int, total: int, line: str) -> None:
+            if total:
+                bars.update(bar, completed=done, total=total, line=line)
+            else:
+                bars.console.print(line, markup=False, highlight=False)
+
+        yield report
+
+
+def print_lines(lines: Sequence[str]) -> None:
+    """Write lines of a result to stdout."""
+    sys.stdout.write("".join(f"{line}\n" for line in lines))
+
+
+def print_json(value: Any) -> None:
+    """Write a result to stdout as JSON."""
+    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+
+
+def print_table(cells: Sequence[Sequence[str]]) -> None:
+    """Write a table to stdout, the first row being its header; never cut at a narrow width."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for i, name in enumerate(cells[0]):
+        table.add_column(name, justify="left" if i == 0 else "right", no_wrap=True)
+    for row in cells[1:]:
+        table.add_row(*row)
+    is_terminal = sys.stdout.isatty()
+    Console(file=sys.stdout, width=None if is_terminal else 160).print(table)
+
+
+def _write_line(what: str, done: int, total: int, line: str) -> None:
+    place = f"{what} {done}/{total} · " if total else ""
+    sys.stderr.write(f"{place}{line}\n")
+    sys.stderr.flush()

@@ -1,0 +1,19 @@
+"""`medsimclr distill`."""
+
+from medsimclr.cli.console import show_progress
+from medsimclr.cli.options import build_command
+from medsimclr.cli.training_result import print_training_result
+from medsimclr.config.distill import DistillConfig
+
+__all__ = ["command"]
+
+
+def _run(config: DistillConfig, as_json: bool) -> None:
+    from medsimclr.training.distill import distill
+
+    with show_progress("distill") as progress:
+        distill(config, progress=progress)
+    print_training_result(config.out, as_json=as_json)
+
+
+command = build_command(DistillConfig, _run)

@@ -1,0 +1,19 @@
+"""`medsimclr finetune`."""
+
+from medsimclr.cli.console import show_progress
+from medsimclr.cli.options import build_command
+from medsimclr.cli.training_result import print_training_result
+from medsimclr.config.finetune import FinetuneConfig
+
+__all__ = ["command"]
+
+
+def _run(config: FinetuneConfig, as_json: bool) -> None:
+    from medsimclr.training.finetune import finetune
+
+    with show_progress("finetune") as progress:
+        finetune(config, progress=progress)
+    print_training_result(config.out, as_json=as_json)
+
+
+command = build_command(FinetuneConfig, _run)

@@ -1,0 +1,115 @@
+"""Turn a configuration model into a command: arguments and options come from its fields."""
+
+import inspect
+import sys
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
+
+from medsimclr.config.base import Argument, CommandConfig, Flag, resolve
+from medsimclr.errors import MedSimCLRError
+
+__all__ = ["build_command", "exit_on_error"]
+
+Config = TypeVar("Config", bound=CommandConfig)
+Run = Callable[[Config, bool], None]
+_INTERRUPTED = 130
+
+
+def build_command(model: type[Config], run: Run[Config]) -> Callable[..., None]:
+    """Return a typer command.
+
+    Args:
+        model: its fields marked `Argument` and `Flag` become parameters; --config, --set and --json
+            are added.
+        run: called with the resolved configuration and whether JSON was asked for.
+    """
+
+    def command(**given: Any) -> None:
+        toml: Path | None = given.pop("config")
+        assignments: list[str] = given.pop("set") or []
+        as_json: bool = given.pop("json")
+        flags = {key: value for key, value in given.items() if value not in (None, [])}
+        with exit_on_error():
+            run(resolve(model, flags=flags, assignments=assignments, toml=toml), as_json)
+
+    parameters = [_parameter(name, info) for name, info in model.model_fields.items()]
+    chosen = [parameter for parameter in parameters if parameter is not None]
+    chosen.sort(key=lambda parameter: not _is_argument(parameter))
+    chosen += _common_parameters()
+    command.__signature__ = inspect.Signature(chosen)  # type: ignore[attr-defined]
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in chosen}
+    command.__doc__ = model.__doc__
+    return command
+
+
+class exit_on_error:  # noqa: N801  (reads as a statement)
+    """Show an error of ours as one sentence on stderr and exit with its code."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, MedSimCLRError):
+            sys.stderr.write(f"medsimclr: {error}\n")
+            raise SystemExit(error.exit_code) from error
+        if isinstance(error, KeyboardInterrupt):
+            sys.stderr.write("medsimclr: interrupted; run the same command again to go on.\n")
+            raise SystemExit(_INTERRUPTED) from error
+
+
+def _parameter(name: str, info: FieldInfo) -> inspect.Parameter | None:
+    marker = next((m for m in info.metadata if isinstance(m, Argument | Flag)), None)
+    if marker is None:
+        return None
+    if isinstance(marker, Argument):
+        option: Any = typer.Argument(metavar=marker.metavar, help=info.description)
+    else:
+        option = typer.Option(help=info.description, show_default=_shown_default(info))
+    annotation: Any = Annotated[_optional(info.annotation), option]
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
+
+
+def _shown_default(info: FieldInfo) -> str | bool:
+    # Unset flags are None, so that --config and --set can speak; show the model's default.
+    if info.default is PydanticUndefined:
+        return "required"
+    return False if info.default in (None, False) else str(info.default)
+
+
+def _optional(annotation: Any) -> Any:
+    is_union = typing.get_origin(annotation) in (typing.Union, types.UnionType)
+    return annotation if is_union else annotation | None
+
+
+def _is_argument(parameter: inspect.Parameter) -> bool:
+    return isinstance(typing.get_args(parameter.annotation)[1], type(typer.Argument()))
+
+
+def _common_parameters() -> list[inspect.Parameter]:
+    common: dict[str, Any] = {
+        "config": Annotated[
+            Path | None, typer.Option(help="TOML file of configuration keys, as in config.toml.")
+        ],
+        "set": Annotated[
+            list[str] | None, typer.Option(help="Any configuration key, as key=value; repeatable.")
+        ],
+        "json": Annotated[bool, typer.Option("--json", help="Write the result as JSON.")],
+    }
+    return [
+        inspect.Parameter(
+            name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=False if name == "json" else None,
+            annotation=annotation,
+        )
+        for name, annotation in common.items()
+    ]

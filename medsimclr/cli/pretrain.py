@@ -1,0 +1,19 @@
+"""`medsimclr pretrain`."""
+
+from medsimclr.cli.console import show_progress
+from medsimclr.cli.options import build_command
+from medsimclr.cli.training_result import print_training_result
+from medsimclr.config.pretrain import PretrainConfig
+
+__all__ = ["command"]
+
+
+def _run(config: PretrainConfig, as_json: bool) -> None:
+    from medsimclr.training.pretrain import pretrain
+
+    with show_progress("pretrain") as progress:
+        pretrain(config, progress=progress)
+    print_training_result(config.out, as_json=as_json)
+
+
+command = build_command(PretrainConfig, _run)

@@ -1,0 +1,19 @@
+"""What pretrain, finetune and distill print at their end."""
+
+from pathlib import Path
+
+from medsimclr.cli.console import print_json, print_lines
+
+__all__ = ["print_training_result"]
+
+
+def print_training_result(run: Path, *, as_json: bool) -> None:
+    """Print the last logged figures of a run and where it lies."""
+    from medsimclr.training.run_log import read_metrics
+
+    last = read_metrics(run)[-1]
+    if as_json:
+        print_json({"run": str(run), **last})
+        return
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name != "step")
+    print_lines([f"{run}: {last['step']} steps done; last step: {figures}"])

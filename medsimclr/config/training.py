@@ -1,0 +1,57 @@
+"""What the configurations of pretrain, finetune and distill share."""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from medsimclr.config.base import CommandConfig, Flag
+
+__all__ = ["TrainingConfig"]
+
+# What may differ between a run and its continuation: none of it changes what is computed.
+_MACHINE_FIELDS = {"store", "out", "workers", "device", "checkpoint_minutes", "log_seconds"}
+
+
+class TrainingConfig(CommandConfig):
+    """One training run; batch sizes are global."""
+
+    store: Annotated[Path, Flag()]
+    """The tile store to train on."""
+    out: Annotated[Path, Flag()]
+    """The run directory; running the same command again resumes it."""
+    epochs: Annotated[int, Flag()] = Field(default=100, ge=1)
+    """Passes over the training tiles."""
+    batch_size: Annotated[int, Flag()] = Field(default=256, ge=2)
+    """Tiles in a step, over all processes."""
+    optimizer: Literal["lars", "sgd"] = "lars"
+    """LARS as in SimCLRv2, or SGD with Nesterov momentum 0.9."""
+    base_lr: float = Field(default=0.1, gt=0)
+    """Learning rate before scaling with the batch."""
+    lr_scaling: Literal["linear", "sqrt"] = "sqrt"
+    """base_lr * batch / 256, or base_lr * sqrt(batch)."""
+    weight_decay: float = Field(default=0.0, ge=0)
+    """Weight decay; batch norm, biases and the supervised layer are left out of it."""
+    warmup_share: float = Field(default=0.05, ge=0, le=1)
+    """Share of the epochs with a rising learning rate."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """auto is bf16 where the processor computes with it, else fp32."""
+    policy_options: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the policy to change, as in --set policy_options.strength=0.5."""
+    seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
+    """Decides the split, the weights, the order and the views."""
+    device: Annotated[str, Flag()] = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    workers: Annotated[int, Flag()] = Field(default=1, ge=0, le=256)
+    """Processes that read and augment tiles; 0 does it between the steps."""
+    checkpoint_minutes: float = Field(default=10, gt=0)
+    """Time between checkpoints, minutes."""
+    log_seconds: float = Field(default=5, gt=0)
+    """Time between two lines of progress, seconds."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the numbers of the run: its configuration without paths and machine.
+
+        A store is known by its content, which the run records beside this.
+        """
+        return {key: value for key, value in self.record().items() if key not in _MACHINE_FIELDS}

@@ -1,0 +1,1 @@
+"""Tiles in batches: the index, the split, the labels, the order of samples, the views."""

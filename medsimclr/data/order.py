@@ -1,0 +1,48 @@
+"""The order of samples: a pure function of (seed, position), never of the number of workers.
+
+Epochs follow one another without a gap, as in the reference's repeated data set: batch s takes the
+positions s·B to (s+1)·B, and a batch may lie across two epochs.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+
+__all__ = ["BatchOrder", "Sample"]
+
+Sample = tuple[int, int]
+"""(epoch, position of the tile in its index)."""
+
+
+@dataclass(frozen=True)
+class BatchOrder:
+    """Batches of samples from one step to another; a torch batch sampler.
+
+    Args:
+        n_tiles: tiles in an epoch.
+        batch_size: samples a batch, over all processes.
+        seed: seed of the permutations.
+        start_step: first batch.
+        stop_step: batch to stop before.
+    """
+
+    n_tiles: int
+    batch_size: int
+    seed: int
+    start_step: int
+    stop_step: int
+
+    def __len__(self) -> int:
+        return self.stop_step - self.start_step
+
+    def __iter__(self) -> Iterator[list[Sample]]:
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in range(self.start_step, self.stop_step):
+            batch: list[Sample] = []
+            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+                if position // self.n_tiles != epoch:
+                    epoch = position // self.n_tiles
+                    order = np.random.default_rng([self.seed, epoch]).permutation(self.n_tiles)
+                batch.append((epoch, int(order[position % self.n_tiles])))
+            yield batch

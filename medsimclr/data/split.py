@@ -1,0 +1,141 @@
+"""Which patients are trained on and which are kept for the test.
+
+A split is a table `patient,split` with the values train and test: a person can read and write it.
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+import numpy as np
+import numpy.typing as npt
+
+from medsimclr.errors import LabelError, SplitError
+from medsimclr.files.atomic import write_text
+from medsimclr.files.table import read_table
+
+__all__ = [
+    "Part",
+    "Split",
+    "check_split",
+    "draw_split",
+    "is_in",
+    "read_split",
+    "require_labels",
+    "write_split",
+]
+
+Part = Literal["train", "test"]
+Split = Mapping[str, Part]
+_PARTS = ("train", "test")
+
+
+def draw_split(
+    patient_N: npt.NDArray[np.str_],
+    label_N: npt.NDArray[np.int64],
+    *,
+    test_fraction: float,
+    seed: int,
+) -> dict[str, Part]:
+    """Draw test patients, stratified by the label that most of a patient's tiles have.
+
+    Args:
+        patient_N: patient of each tile.
+        label_N: label of each tile, -1 for none.
+        test_fraction: share of the patients of every stratum, at least one where it has two.
+        seed: the same seed and patients give the same split.
+
+    Raises:
+        SplitError: there are fewer than two patients.
+    """
+    patients = np.unique(patient_N)
+    if len(patients) < 2:
+        raise SplitError(
+            f"a split by patient needs at least 2 patients, got {len(patients)}; give a patient "
+            "column in slides.csv, or a larger store."
+        )
+    strata: dict[int, list[str]] = {}
+    for patient in patients.tolist():
+        own = label_N[patient_N == patient]
+        own = own[own >= 0]
+        main_label = int(np.bincount(own).argmax()) if len(own) else -1
+        strata.setdefault(main_label, []).append(patient)
+    rng = np.random.default_rng(seed)
+    split: dict[str, Part] = {}
+    for _, members in sorted(strata.items()):
+        order = rng.permutation(members).tolist()
+        n_test = min(max(round(test_fraction * len(order)), 1), len(order) - 1)
+        split.update(dict.fromkeys(order[:n_test], "test"))
+        split.update(dict.fromkeys(order[n_test:], "train"))
+    if "test" not in split.values():
+        raise SplitError(
+            "every stratum has one patient, so none can be spared for the test; give a --split "
+            "table with the columns patient and split."
+        )
+    return dict(sorted(split.items()))
+
+
+def read_split(path: Path) -> dict[str, Part]:
+    """Read a split table.
+
+    Raises:
+        SplitError: a patient is in two parts, or a part has another name.
+    """
+    split: dict[str, Part] = {}
+    for row in read_table(path, required=["patient", "split"]):
+        patient, part = row.values["patient"], row.values["split"]
+        if part not in _PARTS:
+            raise SplitError(
+                f"split {str(path)!r}, line {row.line}: split must be train or test, got {part!r}."
+            )
+        if split.setdefault(patient, cast("Part", part)) != part:
+            raise SplitError(
+                f"split {str(path)!r}, line {row.line}: patient {patient!r} is in both train and "
+                "test; a leaked patient makes every figure wrong. Keep one of the lines."
+            )
+    return split
+
+
+def write_split(path: Path, split: Split) -> None:
+    """Write a split table."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["patient", "split"])
+    writer.writerows(sorted(split.items()))
+    write_text(path, text.getvalue())
+
+
+def check_split(split: Split, patients: Sequence[str], *, where: str) -> None:
+    """Refuse a split that leaves a patient of the store out.
+
+    Raises:
+        SplitError: naming the first patient that has no part.
+    """
+    missing = sorted(set(patients) - split.keys())
+    if missing:
+        raise SplitError(
+            f"split {where!r} must name every patient of the store, got no part for {missing[0]!r} "
+            f"({len(missing)} missing); add them as train or test."
+        )
+
+
+def is_in(part: Part, patient_N: npt.NDArray[np.str_], split: Split) -> npt.NDArray[np.bool_]:
+    """Tell for each tile whether its patient is in `part`; a patient never seen is test."""
+    members = {name: split.get(name, "test") == part for name in np.unique(patient_N).tolist()}
+    return np.array([members[name] for name in patient_N.tolist()], dtype=np.bool_)
+
+
+def require_labels(label_N: npt.NDArray[np.int64], *, what: str) -> None:
+    """Refuse to train or test on labels of fewer than two classes.
+
+    Raises:
+        LabelError: saying which part lacks them.
+    """
+    n_classes = len(np.unique(label_N[label_N >= 0]))
+    if n_classes < 2:
+        raise LabelError(
+            f"{what} must have labels of at least 2 classes, got {n_classes}; tile with "
+            "--annotations or a labels.csv, or give --label-table."
+        )

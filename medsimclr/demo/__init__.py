@@ -1,0 +1,1 @@
+"""A synthetic cohort, and the whole pipeline run on it."""

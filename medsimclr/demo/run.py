@@ -1,0 +1,192 @@
+"""`medsimclr demo`: the whole path on slides of its own making, by the commands' own functions."""
+
+import shlex
+from dataclasses import dataclass
+from typing import Any
+
+from medsimclr.config.base import CommandConfig, Flag
+from medsimclr.config.demo import DemoConfig
+from medsimclr.config.distill import DistillConfig
+from medsimclr.config.evaluate import EvaluateConfig
+from medsimclr.config.finetune import FinetuneConfig
+from medsimclr.config.heatmap import HeatmapConfig
+from medsimclr.config.policies import PoliciesConfig
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.config.tile import TileConfig
+from medsimclr.demo.cohort import write_cohort
+from medsimclr.evaluation.result import Evaluation
+from medsimclr.report.evaluate import evaluate
+from medsimclr.report.policy_sheets import draw_policy_sheets
+from medsimclr.report.slide_pictures import draw_heatmap, draw_preview
+from medsimclr.store.reader import TileStore
+from medsimclr.tiling.tile import tile
+from medsimclr.training.distill import distill
+from medsimclr.training.finetune import finetune
+from medsimclr.training.pretrain import pretrain
+from medsimclr.training.run_directory import run_split
+from medsimclr.training.run_log import Progress
+
+__all__ = ["DemoResult", "DemoSize", "demo"]
+
+TUMOR = "tumor"
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demo does."""
+
+    n_slides: int
+    side_px: int
+    """Side of a slide, pixels at 0.5 um/px."""
+    tile_px: int
+    view_px: int
+    labels: int
+    pretrain_epochs: int
+    finetune_epochs: int
+    distill_epochs: int
+
+
+FULL = DemoSize(
+    n_slides=12,
+    side_px=2048,
+    tile_px=128,
+    view_px=64,
+    labels=200,
+    pretrain_epochs=20,
+    finetune_epochs=20,
+    distill_epochs=12,
+)
+SMOKE = DemoSize(
+    n_slides=6,
+    side_px=1024,
+    tile_px=128,
+    view_px=32,
+    labels=40,
+    pretrain_epochs=1,
+    finetune_epochs=2,
+    distill_epochs=1,
+)
+
+
+@dataclass(frozen=True)
+class DemoResult:
+    """What the demo did and where it lies."""
+
+    commands: list[str]
+    evaluation: Evaluation
+    places: dict[str, str]
+
+    def record(self) -> dict[str, Any]:
+        """Return what matters as JSON values."""
+        return {"commands": self.commands, "places": self.places}
+
+
+def demo(config: DemoConfig, *, progress: Progress = lambda done, total, line: None) -> DemoResult:
+    """Make a cohort and run tile, pretrain, finetune, distill, evaluate and the pictures on it."""
+    size = SMOKE if config.smoke else FULL
+    out = config.out
+    commands: list[str] = []
+
+    def say(line: str, settings: CommandConfig | None = None) -> None:
+        progress(0, 0, line)
+        if settings is not None:
+            commands.append(_as_command(line, settings))
+
+    say(f"making {size.n_slides} synthetic slides")
+    cohort = write_cohort(
+        out / "cohort",
+        n_slides=size.n_slides,
+        side_px=size.side_px,
+        n_patients=size.n_slides,
+        seed=config.seed,
+    )
+    store = out / "tiles.zarr"
+    tiling = TileConfig(
+        inputs=[cohort.slides_dir],
+        out=store,
+        mpp=0.5,
+        tile_px=size.tile_px,
+        annotations=cohort.annotations_dir,
+        slides_csv=cohort.slides_csv,
+    )
+    say("tile", tiling)
+    tile(tiling, progress=progress)
+    shared = {"store": store, "seed": config.seed, "workers": config.workers}
+    pretraining = PretrainConfig(
+        **shared,
+        out=out / "pretrained",
+        epochs=size.pretrain_epochs,
+        batch_size=128,
+        view_px=size.view_px,
+    )
+    say("pretrain", pretraining)
+    pretrain(pretraining, progress=progress)
+    finetuning = FinetuneConfig(
+        **shared,
+        run=pretraining.out,
+        out=out / "finetuned",
+        labels=size.labels,
+        epochs=size.finetune_epochs,
+    )
+    say("finetune", finetuning)
+    finetune(finetuning, progress=progress)
+    distilling = DistillConfig(
+        **shared,
+        run=finetuning.out,
+        out=out / "distilled",
+        epochs=size.distill_epochs,
+    )
+    say("distill", distilling)
+    distill(distilling, progress=progress)
+    evaluating = EvaluateConfig(
+        **shared, runs=[finetuning.out, distilling.out], out=out / "evaluation"
+    )
+    say("evaluate", evaluating)
+    evaluation = evaluate(evaluating, progress=progress)
+    places = _draw(config, finetuning, say)
+    return DemoResult(commands=commands, evaluation=evaluation, places=places)
+
+
+def _draw(config: DemoConfig, finetuning: FinetuneConfig, say: Any) -> dict[str, str]:
+    out, store = config.out, TileStore(finetuning.store)
+    split = run_split(finetuning.out)
+    tested = [s.slide_id for s in store.slides if split.get(s.patient or s.slide_id) == "test"]
+    slide_id = tested[0]
+    say("drawing the pictures")
+    draw_preview(store, slide_id, out / "pictures" / f"tiles_{slide_id}.png")
+    drawing = PoliciesConfig(store=finetuning.store, out=out / "pictures" / "policies")
+    say("policies", drawing)
+    sheets = draw_policy_sheets(drawing)
+    mapping = HeatmapConfig(
+        run=finetuning.out,
+        store=finetuning.store,
+        slide=slide_id,
+        out=out / "pictures" / f"heatmap_{slide_id}.png",
+        class_name=TUMOR,
+    )
+    say("heatmap", mapping)
+    draw_heatmap(mapping)
+    return {
+        f"{out}/cohort": "slides, annotations, slides.csv",
+        f"{out}/tiles.zarr": "the tile store",
+        f"{out}/pretrained, finetuned, distilled": "runs: configuration, log, checkpoints",
+        f"{out}/evaluation/result.json": "every figure and interval",
+        f"{out}/evaluation/evaluation.png": "the same as a picture",
+        f"{out}/pictures/tiles_{slide_id}.png": "tissue mask and tile grid",
+        **{str(path): f"views of the policy {name}" for name, path in sheets.items()},
+        str(mapping.out): "tumour heat map beside the annotation",
+    }
+
+
+def _as_command(name: str, settings: CommandConfig) -> str:
+    """Return the command line that gives the same configuration."""
+    words = ["medsimclr", name]
+    options: list[str] = []
+    for key in sorted(settings.model_fields_set, key=list(type(settings).model_fields).index):
+        value = getattr(settings, key)
+        is_flag = any(isinstance(m, Flag) for m in type(settings).model_fields[key].metadata)
+        if is_flag:
+            options += [f"--{key.replace('_', '-')}", str(value)]
+        else:
+            words += [str(item) for item in (value if isinstance(value, list) else [value])]
+    return shlex.join([*words, *options])

@@ -1,0 +1,1 @@
+"""Honest evaluation: metrics with intervals over patients, and baselines."""

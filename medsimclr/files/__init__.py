@@ -1,0 +1,1 @@
+"""Durable, atomic writes, checksums and locks."""

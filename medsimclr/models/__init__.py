@@ -1,0 +1,1 @@
+"""Networks: encoder, projection head, classifier."""

@@ -1,0 +1,1 @@
+"""Pictures and results that people look at."""

@@ -1,0 +1,87 @@
+"""A contact sheet: what a policy makes of a few tiles, to be looked at before hours of training.
+
+A row per tile: the tile, views of pretraining, views of fine-tuning. What no person would still
+call the same tissue, no network should be asked to.
+"""
+
+import math
+from typing import TYPE_CHECKING
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from medsimclr.augment.policy import AugmentationPolicy, apply_seeded
+
+if TYPE_CHECKING:
+    from albumentations import Compose
+
+__all__ = ["contact_sheet"]
+
+_MARGIN_PX = 12
+_GAP_PX = 4
+_GROUP_GAP_PX = 20
+_LABEL_PX = 14
+_PAPER = (255, 255, 255)
+_INK = (60, 60, 60)
+
+
+def contact_sheet(
+    tiles_NHW3: NDArray[np.uint8],
+    policy: AugmentationPolicy,
+    *,
+    view_px: int,
+    n_views: int,
+    seed: int,
+) -> NDArray[np.uint8]:
+    """Draw a policy's views of some tiles, (height, width, 3), RGB.
+
+    Args:
+        tiles_NHW3: the tiles, one row each.
+        policy: whose views are drawn.
+        view_px: side of a view, and of the tile as it is shown.
+        n_views: views per tile in each of the two groups.
+        seed: views are drawn from (seed, group, tile, view).
+    """
+    groups = [
+        ("tile", [[_shown(tile_HW3, view_px)] for tile_HW3 in tiles_NHW3]),
+        ("contrastive views", _views(tiles_NHW3, policy.contrastive(view_px), n_views, (seed, 0))),
+        ("supervised views", _views(tiles_NHW3, policy.supervised(view_px), n_views, (seed, 1))),
+    ]
+    pitch_px = view_px + _GAP_PX
+    font = ImageFont.load_default(_LABEL_PX)
+    group_widths_px = [
+        max(len(rows[0]) * pitch_px - _GAP_PX, math.ceil(font.getlength(label)))
+        for label, rows in groups
+    ]
+    width_px = sum(group_widths_px) + 2 * _GROUP_GAP_PX + 2 * _MARGIN_PX
+    top_px = _MARGIN_PX + 2 * _LABEL_PX
+    height_px = top_px + len(tiles_NHW3) * pitch_px - _GAP_PX + _MARGIN_PX
+
+    sheet = Image.new("RGB", (width_px, height_px), _PAPER)
+    draw = ImageDraw.Draw(sheet)
+    left_px = _MARGIN_PX
+    for (label, rows), group_width_px in zip(groups, group_widths_px, strict=True):
+        draw.text((left_px, _MARGIN_PX), label, fill=_INK, font=font)
+        for row, views in enumerate(rows):
+            for column, view_HW3 in enumerate(views):
+                corner_xy = (left_px + column * pitch_px, top_px + row * pitch_px)
+                sheet.paste(Image.fromarray(view_HW3), corner_xy)
+        left_px += group_width_px + _GROUP_GAP_PX
+    return np.asarray(sheet)
+
+
+def _views(
+    tiles_NHW3: NDArray[np.uint8], compose: "Compose", n_views: int, seed: tuple[int, int]
+) -> list[list[NDArray[np.uint8]]]:
+    return [
+        [apply_seeded(compose, tile_HW3, seed=(*seed, tile, view)) for view in range(n_views)]
+        for tile, tile_HW3 in enumerate(tiles_NHW3)
+    ]
+
+
+def _shown(tile_HW3: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:
+    """Resize a whole tile to the side of a view; it need not be square."""
+    shown_HW3 = cv2.resize(tile_HW3, (view_px, view_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(shown_HW3, dtype=np.uint8)

@@ -1,0 +1,212 @@
+"""`medsimclr evaluate`: classifiers on patients never seen, beside their baselines.
+
+result.json       every figure, interval, note
+evaluation.png    the same as a picture
+predictions.csv   slide, x, y, label and probabilities of the first run
+baselines/        the network trained from scratch
+"""
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from medsimclr.config.evaluate import EvaluateConfig
+from medsimclr.data.split import is_in, read_split, require_labels
+from medsimclr.data.tile_index import TileIndex
+from medsimclr.errors import ConfigError, SplitError
+from medsimclr.evaluation.result import Evaluation, ModelRow, model_row, to_json
+from medsimclr.files.atomic import output_errors, write_text
+from medsimclr.files.lock import exclusive_lock
+from medsimclr.report.evaluation_figure import evaluation_figure
+from medsimclr.training.baselines import (
+    LabelledTiles,
+    colour_probabilities,
+    finetune_config_of,
+    random_encoder_probabilities,
+    read_labelled,
+    scratch_probabilities,
+)
+from medsimclr.training.compute import choose_device
+from medsimclr.training.finetune import label_tiles
+from medsimclr.training.inference import predict_probabilities
+from medsimclr.training.material import Material, check_tiles_fit, open_material
+from medsimclr.training.networks import Network, load_classifier
+from medsimclr.training.run_directory import Lineage, read_lineage, run_split
+from medsimclr.training.run_log import Progress
+
+__all__ = ["evaluate"]
+
+Probabilities = npt.NDArray[np.float64]
+
+
+def evaluate(
+    config: EvaluateConfig, *, progress: Progress = lambda done, total, line: None
+) -> Evaluation:
+    """Test runs on the labelled tiles of the test patients and write the result.
+
+    Raises:
+        SplitError: a test patient's labels were used in training.
+        LabelError: the test tiles have labels of fewer than two classes.
+        ConfigError: runs differ in their classes, or the store does not fit them.
+    """
+    lineages = [read_lineage(run) for run in config.runs]
+    split = read_split(config.split) if config.split else run_split(config.runs[0])
+    material = open_material(config.store)
+    _, network = load_classifier(config.runs[0])
+    index, _ = label_tiles(material, config.label_table, network.classes)
+    test = index.select(is_in("test", index.patient_N, split) & (index.label_N >= 0))
+    require_labels(test.label_N, what="the test tiles")
+    notes = _check_lineage(config.runs, lineages, test)
+    with exclusive_lock(config.out):
+        predicted, network = _predict_runs(config, material, test, progress)
+        if config.baselines:
+            predicted |= _predict_baselines(config, network, test, progress)
+        unit = _unit(material, test)
+        rows = _rows(config, predicted, test, network.classes, unit=unit)
+        evaluation = Evaluation(
+            rows=tuple(rows),
+            class_names=tuple(network.classes),
+            n_tiles=len(test),
+            n_patients=len(np.unique(test.patient_N)),
+            unit=unit,
+            transductive=bool(notes),
+            notes=tuple(notes),
+        )
+        _write(config.out, evaluation, material, test, next(iter(predicted.values())))
+    return evaluation
+
+
+def _check_lineage(runs: Sequence[Path], lineages: Sequence[Lineage], test: TileIndex) -> list[str]:
+    patients = set(np.unique(test.patient_N).tolist())
+    notes = []
+    for run, lineage in zip(runs, lineages, strict=True):
+        leaked = sorted(patients & set(lineage.patients_labelled))
+        if leaked:
+            raise SplitError(
+                f"test patient {leaked[0]!r} was trained on with labels in run {str(run)!r} "
+                f"({len(leaked)} such patients); the figures would be wrong; test on others."
+            )
+        seen = patients & set(lineage.patients_unlabelled)
+        if seen:
+            notes.append(
+                f"Transductive: run {run.name!r} saw {len(seen)} of {len(patients)} test patients "
+                "in pretraining or distillation, without their labels."
+            )
+    return notes
+
+
+def _predict_runs(
+    config: EvaluateConfig, material: Material, test: TileIndex, progress: Progress
+) -> tuple[dict[str, Probabilities], Network]:
+    device = choose_device(config.device)
+    predicted: dict[str, Probabilities] = {}
+    networks: list[Network] = []
+    for run in config.runs:
+        model, network = load_classifier(run)
+        check_tiles_fit(material, network, run=run)
+        if network.classes != (networks or [network])[0].classes:
+            raise ConfigError(
+                f"runs must have the same classes, got {networks[0].classes} and {network.classes}."
+            )
+        networks.append(network)
+        progress(
+            len(networks), len(config.runs), f"predicting {len(test)} test tiles by {run.name}"
+        )
+        name = run.name if run.name not in predicted else str(run)
+        predicted[name] = predict_probabilities(
+            model,
+            config.store,
+            test,
+            view_px=network.view_px,
+            device=device,
+            batch_size=config.batch_size,
+            n_workers=config.workers,
+        )
+    return predicted, networks[0]
+
+
+def _predict_baselines(
+    config: EvaluateConfig, network: Network, test: TileIndex, progress: Progress
+) -> dict[str, Probabilities]:
+    device = choose_device(config.device)
+    recipe = finetune_config_of(config.runs[0])
+    material = open_material(recipe.store)
+    labelled = LabelledTiles(recipe.store, read_labelled(config.runs[0], material, network.classes))
+    tested = LabelledTiles(config.store, test)
+    n_classes = len(network.classes)
+    progress(1, 3, "baseline: colour statistics")
+    colour = colour_probabilities(labelled, tested, n_classes=n_classes, seed=config.seed)
+    progress(2, 3, "baseline: random encoder")
+    random = random_encoder_probabilities(
+        labelled, tested, network, n_classes=n_classes, seed=config.seed, device=device
+    )
+    progress(3, 3, "baseline: supervised from scratch")
+    scratch = scratch_probabilities(
+        recipe.with_changes(device=config.device, workers=config.workers),
+        tested,
+        out=config.out / "baselines" / "scratch",
+        device=device,
+        progress=progress,
+    )
+    return {
+        "supervised from scratch": scratch,
+        "random encoder + linear": random,
+        "colour statistics": colour,
+    }
+
+
+def _rows(
+    config: EvaluateConfig,
+    predicted: Mapping[str, Probabilities],
+    test: TileIndex,
+    classes: Sequence[str],
+    *,
+    unit: str,
+) -> list[ModelRow]:
+    _, unit_N = np.unique(test.unit_N, return_inverse=True)
+    return [
+        model_row(
+            name,
+            test.label_N,
+            probabilities,
+            unit_N,
+            class_names=classes,
+            unit=unit,
+            n_resamples=config.bootstrap,
+            seed=config.seed,
+        )
+        for name, probabilities in predicted.items()
+    ]
+
+
+def _unit(material: Material, test: TileIndex) -> str:
+    slides = [material.store.slides[i] for i in np.unique(test.slide_N)]
+    if any(slide.unit == "tile" for slide in slides):
+        return "tile"
+    return "slide" if any(slide.patient is None for slide in slides) else "patient"
+
+
+def _write(
+    out: Path,
+    evaluation: Evaluation,
+    material: Material,
+    test: TileIndex,
+    probabilities_NK: Probabilities,
+) -> None:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    names = evaluation.class_names
+    writer.writerow(["slide", "x", "y", "label", *(f"probability_{name}" for name in names)])
+    for i, (x, y) in enumerate(test.level0_xy_N2.tolist()):
+        slide = material.store.slides[int(test.slide_N[i])].slide_id
+        figures = (f"{p:.6f}" for p in probabilities_NK[i])
+        writer.writerow([slide, x, y, names[int(test.label_N[i])], *figures])
+    write_text(out / "predictions.csv", text.getvalue())
+    figure = evaluation_figure(evaluation.rows, names, unit=evaluation.unit)
+    with output_errors(out):
+        figure.savefig(out / "evaluation.png", dpi=120)
+    write_text(out / "result.json", to_json(evaluation))

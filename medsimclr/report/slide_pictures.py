@@ -1,0 +1,98 @@
+"""Pictures of one slide of a store: its tiles, and a classifier's heat map."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medsimclr.config.heatmap import HeatmapConfig
+from medsimclr.data.labels import keep_classes
+from medsimclr.errors import ConfigError
+from medsimclr.files.atomic import output_errors
+from medsimclr.report.heatmap import heatmap_figure
+from medsimclr.report.preview import preview_figure
+from medsimclr.store.reader import TileStore
+from medsimclr.training.compute import choose_device
+from medsimclr.training.inference import predict_probabilities
+from medsimclr.training.material import check_tiles_fit, open_material
+from medsimclr.training.networks import load_classifier
+
+__all__ = ["draw_heatmap", "draw_preview"]
+
+_DPI = 120
+
+
+def draw_preview(store: TileStore, slide_id: str, out: Path) -> None:
+    """Draw the tissue mask and the tiles of a slide, and save the picture.
+
+    Raises:
+        ConfigError: the store has no such slide, or it is no whole-slide image.
+    """
+    slide_index = _find_slide(store, slide_id)
+    slide = store.slides[slide_index]
+    assert slide.dimensions_level0_xy is not None
+    assert slide.tile_level0_px is not None
+    figure = preview_figure(
+        store.picture(slide_index, "thumbnail"),
+        mask_HW=store.picture(slide_index, "mask").astype(np.bool_),
+        level0_xy_N2=store.slide_table(slide_index, "level0_xy"),
+        tile_level0_px=slide.tile_level0_px,
+        dimensions_level0_xy=slide.dimensions_level0_xy,
+        label_N=store.slide_table(slide_index, "label"),
+        class_names=store.meta.classes,
+    )
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(out, dpi=_DPI)
+
+
+def draw_heatmap(config: HeatmapConfig) -> None:
+    """Predict every tile of a slide and draw the probability of one class beside the annotation.
+
+    Raises:
+        ConfigError: slide or class are unknown, or the store does not fit the run.
+    """
+    model, network = load_classifier(config.run)
+    material = open_material(config.store)
+    check_tiles_fit(material, network, run=config.run)
+    slide_index = _find_slide(material.store, config.slide)
+    slide = material.store.slides[slide_index]
+    class_name = config.class_name or network.classes[-1]
+    if class_name not in network.classes:
+        raise ConfigError(
+            f"--class-name must be one of {', '.join(network.classes)}, got {class_name!r}."
+        )
+    index, _ = keep_classes(material.index, material.store.meta.classes, network.classes)
+    tiles = index.select(index.slide_N == slide_index)
+    probabilities_NK = predict_probabilities(
+        model,
+        config.store,
+        tiles,
+        view_px=network.view_px,
+        device=choose_device(config.device),
+    )
+    assert slide.dimensions_level0_xy is not None
+    assert slide.tile_level0_px is not None
+    figure = heatmap_figure(
+        material.store.picture(slide_index, "thumbnail"),
+        level0_xy_N2=tiles.level0_xy_N2,
+        tile_level0_px=slide.tile_level0_px,
+        dimensions_level0_xy=slide.dimensions_level0_xy,
+        probability_N=probabilities_NK[:, network.classes.index(class_name)],
+        label_N=tiles.label_N,
+        class_name=class_name,
+        class_names=network.classes,
+    )
+    with output_errors(config.out):
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(config.out, dpi=_DPI)
+
+
+def _find_slide(store: TileStore, slide_id: str) -> int:
+    ids = [slide.slide_id for slide in store.slides]
+    if slide_id not in ids:
+        shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
+        raise ConfigError(f"unknown slide {slide_id!r}; the store has {shown}.")
+    index = ids.index(slide_id)
+    if "thumbnail" not in store.slides[index].arrays:
+        raise ConfigError(f"slide {slide_id!r} is a set of images and has no overview to draw on.")
+    return index

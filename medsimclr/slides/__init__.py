@@ -1,0 +1,1 @@
+"""Slides: reading, scale, tissue, focus and annotations."""

@@ -1,0 +1,110 @@
+"""A plain image (JPEG, PNG, TIFF, BMP) as a slide of one level, read by Pillow."""
+
+import warnings
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from medsimclr.errors import SlideError, UnsafeInputError
+from medsimclr.slides.pixels import area_average, fit_within, on_background
+
+__all__ = ["ImageSlide"]
+
+_FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
+# 16-bit and float images are left out: Pillow clips them to 8 bits without a word.
+_MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
+
+
+class ImageSlide:
+    """A plain image held in memory, pixels as stored: no rotation by EXIF, no mpp.
+
+    The dpi of a photograph is made for printers and is no scale.
+
+    Raises:
+        SlideError: Pillow cannot decode it, it is not 8-bit, or it is a TIFF of several pages.
+        UnsafeInputError: It claims more pixels than Pillow deems safe.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.vendor, self._image_HW3 = _decode(path)
+        height, width = self._image_HW3.shape[:2]
+        self.dimensions_xy = (width, height)
+        self.level_dimensions_xy: tuple[tuple[int, int], ...] = ((width, height),)
+        self.level_downsamples: tuple[float, ...] = (1.0,)
+        self.mpp_xy: tuple[float, float] | None = None
+        self.mpp_source: str | None = None
+
+    def read_region(
+        self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle; see Slide."""
+        assert level == 0, level
+        assert min(size_xy) > 0, size_xy
+        (x, y), (width, height) = level0_xy, size_xy
+        region_HW3 = np.full((height, width, 3), 255, np.uint8)
+        inside_HW3 = self._image_HW3[max(y, 0) : max(y + height, 0), max(x, 0) : max(x + width, 0)]
+        top, left = max(-y, 0), max(-x, 0)
+        rows, columns = inside_HW3.shape[:2]
+        region_HW3[top : top + rows, left : left + columns] = inside_HW3
+        return region_HW3
+
+    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
+        """Return the whole image, area-averaged; see Slide."""
+        return area_average(
+            lambda first, n_rows: self._image_HW3[first : first + n_rows].copy(),
+            size_xy=self.dimensions_xy,
+            target_xy=fit_within(self.dimensions_xy, max_px=max_px),
+        )
+
+    def close(self) -> None:
+        """Free the pixels."""
+        self._image_HW3 = np.empty((0, 0, 3), np.uint8)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _decode(path: Path) -> tuple[str, NDArray[np.uint8]]:
+    """Return the format's name in lower case and the pixels (H, W, 3)."""
+    try:
+        with warnings.catch_warnings():
+            # Pillow warns from 89 megapixels and refuses from twice that; only the latter counts.
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            with Image.open(path, formats=_FORMATS) as image:
+                _check_layout(image)
+                pixels = image.convert("RGBA" if image.has_transparency_data else "RGB")
+                vendor = (image.format or "image").lower()
+    except Image.DecompressionBombError as error:
+        raise UnsafeInputError(
+            f"{path.name!r} claims more pixels than a plain image may have ({error}). "
+            "Convert it to a tiled pyramidal TIFF, which is read piece by piece."
+        ) from error
+    except SlideError:
+        raise
+    except Exception as error:  # Pillow's plugins raise what their parsers happen to raise
+        raise SlideError(f"Pillow cannot decode it: {error}") from error
+    pixels_HWC = np.array(pixels)
+    if pixels_HWC.shape[2] == 4:
+        pixels_HWC = on_background(pixels_HWC, background_rgb=(255, 255, 255))
+    return vendor, pixels_HWC
+
+
+def _check_layout(image: Image.Image) -> None:
+    n_pages = getattr(image, "n_frames", 1) if image.format == "TIFF" else 1
+    if n_pages != 1:
+        raise SlideError(f"a plain TIFF must hold one page, got {n_pages}")
+    if image.mode not in _MODES:
+        raise SlideError(f"a plain image must have 8 bits per channel, got mode {image.mode!r}")

@@ -1,0 +1,161 @@
+"""Find slides and open them, by content and not by name."""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+import openslide
+
+from medsimclr.errors import ConfigError, NoInputError, SlideError
+from medsimclr.slides.dicom import is_dicom, series_uid
+from medsimclr.slides.image_slide import ImageSlide
+from medsimclr.slides.openslide_slide import OpenSlideSlide
+from medsimclr.slides.slide import Slide
+
+__all__ = ["find_slides", "open_slide", "slide_id_of"]
+
+_OPENSLIDE_SUFFIXES = frozenset(
+    {".bif", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"}
+)
+_IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
+_SUFFIXES = _OPENSLIDE_SUFFIXES | _IMAGE_SUFFIXES
+_HAMAMATSU_INDEX_SUFFIXES = frozenset({".vms", ".vmu"})
+_MAX_ID = 64
+
+
+def find_slides(paths: Sequence[Path]) -> list[Path]:
+    """List the slides among files and folders, sorted, each once.
+
+    Files are taken as given. Folders are searched recursively, links to folders not followed,
+    for files of known suffixes that are not hidden. Files of one DICOM series in one folder are one
+    slide: the first by name stands for it. JPEGs beside a .vms or .vmu index are its parts.
+
+    Raises:
+        NoInputError: A path does not exist, or there is no slide.
+        ConfigError: Two slides have the same id.
+    """
+    found: list[Path] = []
+    for path in paths:
+        if path.is_dir():
+            found.extend(_search(path))
+        elif path.exists():
+            found.append(path)
+        else:
+            raise NoInputError(f"{str(path)!r} does not exist; expected a slide or a folder.")
+    slides = _first_of_each_series(_once_each(sorted(found)))
+    if not slides:
+        raise NoInputError(
+            f"no slide found in {', '.join(repr(str(path)) for path in paths) or 'no path'}; "
+            f"looked for files ending in {', '.join(sorted(_SUFFIXES))}."
+        )
+    _check_ids(slides)
+    return slides
+
+
+def _search(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        visible = [Path(parent, name) for name in names if not name.startswith(".")]
+        has_index = any(path.suffix.lower() in _HAMAMATSU_INDEX_SUFFIXES for path in visible)
+        for path in visible:
+            suffix = path.suffix.lower()
+            if suffix in _SUFFIXES and not (has_index and suffix in (".jpg", ".jpeg")):
+                yield path
+
+
+def _once_each(paths: Iterable[Path]) -> list[Path]:
+    return list({path.resolve(): path for path in reversed(list(paths))}.values())[::-1]
+
+
+def _first_of_each_series(paths: Iterable[Path]) -> list[Path]:
+    first: dict[object, Path] = {}
+    for path in paths:
+        is_candidate = path.suffix.lower() == ".dcm" and path.is_file()
+        uid = series_uid(path) if is_candidate else None
+        first.setdefault((path.resolve().parent, uid) if uid else path, path)
+    return list(first.values())
+
+
+def _check_ids(slides: Sequence[Path]) -> None:
+    seen: dict[str, Path] = {}
+    for path in slides:
+        # Case folded: a store copied to a case-blind file system would merge "A1" with "a1".
+        other = seen.setdefault(slide_id_of(path).casefold(), path)
+        if other is not path:
+            raise ConfigError(
+                f"{str(other)!r} and {str(path)!r} would both be slide {slide_id_of(path)!r}. "
+                "Rename one of them, or leave it out."
+            )
+
+
+def slide_id_of(path: Path) -> str:
+    """Return the slide's name in the store: its stem in [A-Za-z0-9._-]{1,64}.
+
+    Other characters become "_", as does a leading dot; a longer name keeps 55 characters and gains
+    a hash, so that names which differ only at their end stay apart.
+    """
+    stem = re.sub(r"[^A-Za-z0-9._-]|^\.", "_", path.stem) or "_"
+    if len(stem) <= _MAX_ID:
+        return stem
+    digest = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:8]
+    return f"{stem[: _MAX_ID - len(digest) - 1]}-{digest}"
+
+
+def open_slide(path: Path) -> Slide:
+    """Open a slide by its content: OpenSlide first, then Pillow for a plain image.
+
+    Raises:
+        SlideError: It is no regular file, or neither library can read it.
+        UnsafeInputError: A plain image claims more pixels than Pillow deems safe.
+    """
+    if not path.is_file():
+        state = "it is no regular file" if path.exists() else "it does not exist"
+        raise SlideError(f"{path.name!r} cannot be opened: {state}. Give a slide file.")
+    try:
+        _check_companions(path)
+        return OpenSlideSlide(path)
+    except openslide.OpenSlideUnsupportedFormatError:
+        return _open_image(path)
+    # A format that OpenSlide knows is never handed to Pillow, which would show the first page of a
+    # damaged slide as if it were all.
+    except (openslide.OpenSlideError, OSError) as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _open_image(path: Path) -> Slide:
+    # A .vsi is a TIFF and a .mrxs a JPEG that Pillow would open: their macro image.
+    if path.suffix.lower() not in _IMAGE_SUFFIXES:
+        raise _unreadable(path, "OpenSlide knows no such format")
+    try:
+        return ImageSlide(path)
+    except SlideError as error:
+        raise _unreadable(path, str(error)) from error
+
+
+def _check_companions(path: Path) -> None:
+    """Refuse a slide whose folder holds a pipe or device: OpenSlide would wait on it for ever.
+
+    Of a DICOM slide OpenSlide opens every file in the folder; of a MIRAX or Hamamatsu slide those
+    that its index names.
+    """
+    suffix = path.suffix.lower()
+    if suffix == ".mrxs":
+        folder = path.with_suffix("")
+    elif suffix in _HAMAMATSU_INDEX_SUFFIXES or is_dicom(path):
+        folder = path.parent
+    else:
+        return
+    if not folder.is_dir():
+        return
+    for companion in sorted(folder.iterdir()):
+        if companion.exists() and not (companion.is_file() or companion.is_dir()):
+            raise _unreadable(path, f"{companion.name!r} beside it is a pipe or a device")
+
+
+def _unreadable(path: Path, reason: str) -> SlideError:
+    return SlideError(
+        f"{path.name!r} is no slide that OpenSlide or Pillow can read ({reason}); "
+        "copy it anew, or convert it to a pyramidal TIFF."
+    )

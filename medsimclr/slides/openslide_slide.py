@@ -1,0 +1,129 @@
+"""Slides that OpenSlide reads: the reference for pixels and geometry."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+import openslide
+from numpy.typing import NDArray
+
+from medsimclr.errors import SlideError
+from medsimclr.slides.pixels import area_average, fit_within, on_background
+
+__all__ = ["OpenSlideSlide"]
+
+_WHITE = (255, 255, 255)
+_UM_PER_UNIT = {"inch": 25_400.0, "centimeter": 10_000.0}
+# Chosen here: 300 dpi (84.7 um/px) and less is what image programs write for a printer, no scale.
+_FINEST_TIFF_MPP, _COARSEST_TIFF_MPP = 0.01, 80.0
+
+
+class OpenSlideSlide:
+    """A slide read by OpenSlide.
+
+    Raises:
+        openslide.OpenSlideUnsupportedFormatError: OpenSlide knows no such format.
+        openslide.OpenSlideError: It knows the format, but the file is damaged or incomplete.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._slide = openslide.OpenSlide(path)
+        properties = self._slide.properties
+        self.vendor = properties.get(openslide.PROPERTY_NAME_VENDOR, "unknown")
+        self.dimensions_xy = self._slide.dimensions
+        self.level_dimensions_xy = tuple(self._slide.level_dimensions)
+        self.level_downsamples = tuple(self._slide.level_downsamples)
+        self.mpp_xy, self.mpp_source = _stated_mpp(properties)
+        self._background_rgb = _background_rgb(properties)
+
+    def read_region(
+        self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]
+    ) -> NDArray[np.uint8]:
+        """Read a rectangle of one level; see Slide."""
+        assert 0 <= level < len(self.level_downsamples), level
+        assert min(size_xy) > 0, size_xy
+        try:
+            region = self._slide.read_region(level0_xy, level, size_xy)
+        except openslide.OpenSlideError as error:
+            raise SlideError(
+                f"level {level} at level-0 pixel {level0_xy} cannot be decoded ({error}). "
+                "Copy the slide anew."
+            ) from error
+        return on_background(np.asarray(region), background_rgb=self._background_rgb)
+
+    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
+        """Return the whole slide, area-averaged; see Slide.
+
+        OpenSlide's own thumbnail reads its level whole, gigabytes where there is no pyramid, and
+        resamples with Lanczos, which rings at tissue borders.
+        """
+        target_xy = fit_within(self.dimensions_xy, max_px=max_px)
+        level = max(
+            level
+            for level, size_xy in enumerate(self.level_dimensions_xy)
+            if size_xy[0] >= target_xy[0] and size_xy[1] >= target_xy[1]
+        )
+        width, height = self.level_dimensions_xy[level]
+        downsample = self.level_downsamples[level]
+
+        def read_rows(first: int, n_rows: int) -> NDArray[np.uint8]:
+            level0_xy = (0, round(first * downsample))
+            return self.read_region(level0_xy, level=level, size_xy=(width, n_rows))
+
+        return area_average(read_rows, size_xy=(width, height), target_xy=target_xy)
+
+    def close(self) -> None:
+        """Free the file."""
+        self._slide.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _stated_mpp(
+    properties: Mapping[str, str],
+) -> tuple[tuple[float, float] | None, str | None]:
+    """Return (mpp_xy, source) as stated; whether it makes sense is for resolve_mpp to say."""
+    stated_xy = _number_pair(
+        properties, openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y
+    )
+    # For a plain TIFF, OpenSlide's mpp is the TIFF resolution, 72 dpi of a paint program included.
+    if stated_xy is not None and properties.get(openslide.PROPERTY_NAME_VENDOR) != "generic-tiff":
+        return stated_xy, "slide"
+    um = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", ""))
+    pixels_xy = _number_pair(properties, "tiff.XResolution", "tiff.YResolution")
+    if um is None or pixels_xy is None or not all(0 < n < math.inf for n in pixels_xy):
+        return None, None
+    tiff_xy = (um / pixels_xy[0], um / pixels_xy[1])
+    if not all(_FINEST_TIFF_MPP <= mpp <= _COARSEST_TIFF_MPP for mpp in tiff_xy):
+        return None, None
+    return tiff_xy, "tiff resolution"
+
+
+def _number_pair(
+    properties: Mapping[str, str], x_name: str, y_name: str
+) -> tuple[float, float] | None:
+    try:
+        return float(properties[x_name]), float(properties[y_name])
+    except (KeyError, ValueError):
+        return None
+
+
+def _background_rgb(properties: Mapping[str, str]) -> tuple[int, int, int]:
+    try:
+        rgb = bytes.fromhex(properties[openslide.PROPERTY_NAME_BACKGROUND_COLOR])
+    except (KeyError, ValueError):
+        return _WHITE
+    return (rgb[0], rgb[1], rgb[2]) if len(rgb) == 3 else _WHITE

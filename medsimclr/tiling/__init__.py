@@ -1,0 +1,1 @@
+"""From slides, image folders and CIFAR-10 to tiles: the grid, the sources, the run."""

@@ -1,0 +1,170 @@
+"""From what the user names to tile sources."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from medsimclr.config.tile import TileConfig
+from medsimclr.errors import ConfigError, LabelError, NoInputError
+from medsimclr.files.table import Row, read_table
+from medsimclr.slides.annotations import read_geojson
+from medsimclr.slides.opening import find_slides, slide_id_of
+from medsimclr.tiling.cifar10 import CIFAR10_CLASSES, Cifar10File
+from medsimclr.tiling.image_folder import image_groups
+from medsimclr.tiling.slide_source import SlideSource
+from medsimclr.tiling.source import TileSource
+
+__all__ = ["Inputs", "find_inputs"]
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """All sources of one store, the classes that their labels use, and what is worth saying."""
+
+    sources: list[TileSource]
+    classes: list[str]
+    notes: list[str]
+
+
+def find_inputs(config: TileConfig) -> Inputs:
+    """Tell apart CIFAR-10 files, folders with a labels.csv, and slides.
+
+    Raises:
+        NoInputError: an input does not exist, or nothing was found.
+        ConfigError: kinds are mixed, two slides share a name, or --mpp is missing for slides.
+        LabelError: a table or an annotation is wrong.
+    """
+    for path in config.inputs:
+        if not path.exists():
+            raise NoInputError(
+                f"input {str(path)!r} must be a file or folder, got nothing there; check the path."
+            )
+    cifar_files = [file for path in config.inputs for file in _cifar_files(path)]
+    folders = [path for path in config.inputs if (path / "labels.csv").is_file()]
+    slide_inputs = [
+        path for path in config.inputs if path not in folders and not _cifar_files(path)
+    ]
+    if sum(map(bool, (cifar_files, folders, slide_inputs))) > 1:
+        raise ConfigError(
+            "inputs must be of one kind (slides, folders with labels.csv, or CIFAR-10 files), got "
+            f"{', '.join(repr(str(path)) for path in config.inputs)}; write one store for each."
+        )
+    if cifar_files:
+        sources = [Cifar10File(path=path, tile_px=config.tile_px) for path in cifar_files]
+        return _checked(sources, list(CIFAR10_CLASSES), [])
+    if folders:
+        groups = [
+            group
+            for folder in folders
+            for group in image_groups(
+                folder / "labels.csv",
+                tile_px=config.tile_px,
+                target_mpp=config.mpp,
+                source_mpp=config.source_mpp,
+                slide_column=config.slide_column,
+            )
+        ]
+        classes = sorted({name for group in groups for name in group.classes})
+        shared = [replace(group, classes=tuple(classes)) for group in groups]
+        return _checked(shared, classes, [])
+    return _slides(config, slide_inputs)
+
+
+def _slides(config: TileConfig, paths: Sequence[Path]) -> Inputs:
+    if config.mpp is None:
+        raise ConfigError(
+            "--mpp must say at which scale slides are cut, got none; 0.5 um/px (20x) is usual for "
+            "H&E, 0.25 (40x) where nuclei matter."
+        )
+    slides = find_slides(paths)
+    ids = [slide_id_of(path) for path in slides]
+    annotations = _annotations(config.annotations, ids)
+    rows = _slide_rows(config.slides_csv)
+    classes = sorted({name for path in annotations.values() for name in read_geojson(path)})
+    sources = []
+    for path, slide_id in zip(slides, ids, strict=True):
+        row = rows.get(slide_id)
+        mpp = _row_mpp(config.slides_csv, row) or config.source_mpp
+        sources.append(
+            SlideSource(
+                path=path,
+                target_mpp=config.mpp,
+                tile_px=config.tile_px,
+                min_tissue=config.min_tissue,
+                min_coverage=config.min_coverage,
+                classes=tuple(classes),
+                source_mpp=mpp,
+                annotation=annotations.get(slide_id),
+                patient=row.get("patient") if row else None,
+                centre=row.get("centre") if row else None,
+            )
+        )
+    notes = []
+    if config.slides_csv is not None and (absent := [i for i in ids if i not in rows]):
+        notes.append(
+            f"{len(absent)} of {len(ids)} slides have no row in slides.csv (first: {absent[0]!r}); "
+            "each counts as a patient of its own."
+        )
+    if config.annotations is not None and len(annotations) < len(ids):
+        notes.append(f"{len(ids) - len(annotations)} of {len(ids)} slides have no annotation.")
+    return _checked(sources, classes, notes)
+
+
+def _annotations(folder: Path | None, slide_ids: Sequence[str]) -> dict[str, Path]:
+    if folder is None:
+        return {}
+    found = {slide_id_of(path): path for path in sorted(folder.glob("*.geojson"))}
+    known = {slide_id: path for slide_id, path in found.items() if slide_id in set(slide_ids)}
+    if not known:
+        raise LabelError(
+            f"--annotations {str(folder)!r} must hold <slide>.geojson files for the given slides, "
+            f"got {len(found)} GeoJSON files and none that is named like a slide; slides: "
+            f"{', '.join(slide_ids[:5])}."
+        )
+    return known
+
+
+def _slide_rows(table: Path | None) -> dict[str, Row]:
+    if table is None:
+        return {}
+    rows: dict[str, Row] = {}
+    for row in read_table(table, required=["slide"]):
+        # A cell may be the slide's file name, or its stem.
+        cell = row.values["slide"]
+        for key in {slide_id_of(Path(cell)), slide_id_of(Path(cell + ".x"))}:
+            earlier = rows.setdefault(key, row)
+            if earlier.values != row.values:
+                raise LabelError(
+                    f"table {str(table)!r}, line {row.line}: slide {cell!r} is already in line "
+                    f"{earlier.line} with other values; keep one of them."
+                )
+    return rows
+
+
+def _row_mpp(table: Path | None, row: Row | None) -> float | None:
+    text = row.get("mpp") if row else None
+    try:
+        mpp = float(text) if text else None
+    except ValueError:
+        mpp = float("nan")
+    if mpp is not None and not 0.01 <= mpp <= 100:
+        assert row is not None
+        raise LabelError(
+            f"table {str(table)!r}, line {row.line}: mpp must be a number from 0.01 to 100 um/px, "
+            f"got {text!r}."
+        )
+    return mpp
+
+
+def _cifar_files(path: Path) -> list[Path]:
+    if path.is_file():
+        return [path] if path.suffix == ".bin" else []
+    return sorted([*path.glob("data_batch_*.bin"), *path.glob("test_batch.bin")])
+
+
+def _checked(sources: Sequence[TileSource], classes: list[str], notes: list[str]) -> Inputs:
+    ids = [source.slide_id for source in sources]
+    twice = sorted({slide_id for slide_id in ids if ids.count(slide_id) > 1})
+    if twice:
+        raise ConfigError(f"slide names must differ, got {twice[0]!r} twice; rename one of them.")
+    return Inputs(sources=list(sources), classes=classes, notes=notes)

@@ -1,0 +1,115 @@
+"""What a tile source gives, whatever it reads: slides, image folders or CIFAR-10.
+
+A source is a small picklable value, since it may be read in another process. Opening it gives
+`SlideTiles`: facts and tables at once, tiles batch by batch.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from medsimclr.errors import SlideError
+from medsimclr.files.checksum import sha256_of_file
+from medsimclr.slides.focus import focus_score
+from medsimclr.store.schema import SHARD_TILES
+from medsimclr.store.writer import TileBatch
+
+__all__ = [
+    "QUALITY_NAMES",
+    "SlideTiles",
+    "TileSource",
+    "batched",
+    "fingerprint",
+    "labels_of",
+    "no_tiles",
+]
+
+QUALITY_NAMES = ["focus"]
+_WHOLE_FILE_BYTES = 64 << 20
+_BLOCK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True)
+class SlideTiles:
+    """One opened slide: the arguments of `StoreWriter.write_slide`."""
+
+    facts: dict[str, Any]
+    tables: dict[str, npt.NDArray[Any]]
+    batches: Iterator[TileBatch]
+    pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+
+
+class TileSource(Protocol):
+    """One slide to be: a whole-slide image, a group of images, or a CIFAR-10 file."""
+
+    @property
+    def slide_id(self) -> str:
+        """Name of the slide in the store."""
+
+    @property
+    def is_isolated(self) -> bool:
+        """Whether it must be read in a process of its own, since its reader may abort."""
+
+    def inputs(self) -> dict[str, str]:
+        """Return digests of all that decides the slide's content, to recognise it on resume."""
+
+    def open(self) -> SlideTiles:
+        """Open the slide.
+
+        Raises:
+            SlideError: it cannot be read, has no usable scale, or no tile of it is kept.
+        """
+
+
+def fingerprint(path: Path) -> dict[str, str]:
+    """Return `sha256` of a file, or `quickhash` of one larger than 64 MB.
+
+    The quickhash covers the size and 64 blocks of 1 MB spread over the file: reading a whole slide
+    twice would cost as much as tiling it.
+    """
+    size = path.stat().st_size
+    if size <= _WHOLE_FILE_BYTES:
+        return {"sha256": sha256_of_file(path)}
+    digest = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        for offset in np.linspace(0, size - _BLOCK_BYTES, 64).astype(np.int64):
+            file.seek(int(offset))
+            digest.update(file.read(_BLOCK_BYTES))
+    return {"quickhash": digest.hexdigest()}
+
+
+def batched(tiles: Iterator[npt.NDArray[np.uint8]]) -> Iterator[TileBatch]:
+    """Join single tiles (T, T, 3) to batches of a shard each, with their quality."""
+    waiting: list[npt.NDArray[np.uint8]] = []
+    for tile_HW3 in tiles:
+        waiting.append(tile_HW3)
+        if len(waiting) == SHARD_TILES:
+            yield _batch(waiting)
+            waiting = []
+    if waiting:
+        yield _batch(waiting)
+
+
+def labels_of(
+    coverage_NC: npt.NDArray[np.float32], *, min_coverage: float
+) -> npt.NDArray[np.int16]:
+    """Return the class that covers most of each tile, or -1 where it covers less than asked."""
+    if coverage_NC.shape[1] == 0:
+        return np.full(len(coverage_NC), -1, np.int16)
+    best = coverage_NC.argmax(axis=1)
+    return np.where(coverage_NC.max(axis=1) >= min_coverage, best, -1).astype(np.int16)
+
+
+def no_tiles(slide_id: str, reason: str) -> SlideError:
+    """Return the error of a slide of which no tile is kept."""
+    return SlideError(f"slide {slide_id!r} gives no tile: {reason}.")
+
+
+def _batch(tiles: list[npt.NDArray[np.uint8]]) -> TileBatch:
+    quality = np.array([[focus_score(tile)] for tile in tiles], np.float32)
+    return TileBatch(images_NHW3=np.stack(tiles), quality_NK=quality)

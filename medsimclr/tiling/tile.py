@@ -1,0 +1,164 @@
+"""The run of `medsimclr tile`: sources in, one committed slide after the other out."""
+
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medsimclr.config.tile import TileConfig
+from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideError
+from medsimclr.files.checksum import sha256_of_value
+from medsimclr.files.lock import exclusive_lock
+from medsimclr.store.schema import RootMeta, SlideMeta
+from medsimclr.store.writer import StoreWriter
+from medsimclr.tiling.inputs import Inputs, find_inputs
+from medsimclr.tiling.isolation import run_isolated
+from medsimclr.tiling.source import QUALITY_NAMES, TileSource
+
+__all__ = ["TileReport", "tile"]
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass
+class TileReport:
+    """What became of every slide."""
+
+    store: Path
+    written: dict[str, int] = field(default_factory=dict)
+    """Tiles of each slide that this run wrote."""
+    kept: dict[str, int] = field(default_factory=dict)
+    """Tiles of each slide that was already there."""
+    planned: list[str] = field(default_factory=list)
+    """Slides that a dry run would tile."""
+    failed: dict[str, str] = field(default_factory=dict)
+    """Reason for each slide that was refused."""
+    notes: list[str] = field(default_factory=list)
+
+    def record(self) -> dict[str, Any]:
+        """Return the report as JSON values."""
+        return {**self.__dict__, "store": str(self.store)}
+
+
+@dataclass(frozen=True)
+class _Task:
+    source: TileSource
+    store: Path
+    meta: RootMeta
+
+
+def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: None) -> TileReport:
+    """Write, or go on writing, a tile store.
+
+    A slide that fails is reported and the others go on; slides that are there already are kept.
+
+    Args:
+        config: inputs, output and scale.
+        progress: called with (slides done, slides in all, last slide).
+
+    Raises:
+        NoInputError: nothing to tile, or not one slide could be.
+        ConfigError: arguments do not fit, or the output is of another configuration.
+        LockedError: another process writes this store.
+    """
+    inputs = find_inputs(config)
+    meta = _root_meta(config, inputs)
+    report = TileReport(store=config.out, notes=list(inputs.notes))
+    if config.dry_run:
+        report.planned = [source.slide_id for source in inputs.sources]
+        return report
+    with exclusive_lock(config.out):
+        if config.overwrite:
+            _clear(config.out)
+        writer = StoreWriter(config.out, meta)
+        writer.sweep()
+        todo = _still_to_do(inputs.sources, writer.committed(), report)
+        done = len(report.kept)
+        for slide_id, outcome in _outcomes(todo, writer, n_processes=config.workers):
+            done += 1
+            if isinstance(outcome, SlideError):
+                report.failed[slide_id] = str(outcome)
+            elif isinstance(outcome, MedSimCLRError):
+                raise outcome
+            else:
+                report.written[slide_id] = outcome
+            progress(done, len(inputs.sources), slide_id)
+    if not report.written and not report.kept:
+        reasons = "\n".join(f"  {name}: {reason}" for name, reason in report.failed.items())
+        raise NoInputError(f"none of {len(report.failed)} slides could be tiled:\n{reasons}")
+    return report
+
+
+def _root_meta(config: TileConfig, inputs: Inputs) -> RootMeta:
+    tiling = config.identity()
+    return RootMeta(
+        schema=1,
+        tile_px=config.tile_px,
+        mpp=config.mpp,
+        classes=inputs.classes,
+        quality_names=QUALITY_NAMES,
+        tiling=tiling,
+        tiling_sha256=sha256_of_value(tiling),
+    )
+
+
+def _clear(store: Path) -> None:
+    if any(store.iterdir()) and not (store / "zarr.json").is_file():
+        raise ConfigError(
+            f"--overwrite deletes only a tile store, got {str(store)!r} without a zarr.json; "
+            "choose another --out."
+        )
+    for entry in store.iterdir():
+        if entry.is_dir() and not entry.is_symlink():
+            shutil.rmtree(entry)
+        else:
+            entry.unlink()
+
+
+def _still_to_do(
+    sources: Sequence[TileSource], committed: dict[str, SlideMeta], report: TileReport
+) -> list[TileSource]:
+    todo: list[TileSource] = []
+    for source in sources:
+        there = committed.get(source.slide_id)
+        if there is None:
+            todo.append(source)
+        elif there.source != source.inputs():
+            raise ConfigError(
+                f"slide {source.slide_id!r} in {str(report.store)!r} was tiled from another file, "
+                "annotation or scale than the one given; add --overwrite or choose another --out."
+            )
+        else:
+            report.kept[source.slide_id] = there.n_tiles
+    return todo
+
+
+def _outcomes(
+    sources: Sequence[TileSource], writer: StoreWriter, *, n_processes: int
+) -> Iterator[tuple[str, int | MedSimCLRError]]:
+    inline = [source for source in sources if not source.is_isolated]
+    isolated = [source for source in sources if source.is_isolated]
+    for source in inline:
+        try:
+            yield source.slide_id, _write(source, writer)
+        except SlideError as error:
+            yield source.slide_id, error
+    tasks = [_Task(source, writer.path, writer.meta) for source in isolated]
+    for task, outcome in run_isolated(_write_task, tasks, n_processes=n_processes):
+        yield task.source.slide_id, outcome
+
+
+def _write_task(task: _Task) -> int:
+    return _write(task.source, StoreWriter(task.store, task.meta))
+
+
+def _write(source: TileSource, writer: StoreWriter) -> int:
+    opened = source.open()
+    meta = writer.write_slide(
+        facts=opened.facts,
+        tables=opened.tables,
+        pictures=opened.pictures,
+        batches=opened.batches,
+    )
+    return meta.n_tiles

@@ -1,0 +1,1 @@
+"""The loop, its checkpoints and log, and the three trainings: pretrain, finetune, distill."""

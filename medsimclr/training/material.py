@@ -1,0 +1,66 @@
+"""What every training needs of its store: tiles, split, digest."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medsimclr.data.split import Part, check_split, is_in
+from medsimclr.data.tile_index import TileIndex, index_tiles, patients_of
+from medsimclr.errors import ConfigError
+from medsimclr.files.checksum import sha256_of_value
+from medsimclr.store.reader import TileStore
+from medsimclr.training.networks import Network
+
+__all__ = ["Material", "check_tiles_fit", "open_material", "patients_in"]
+
+
+@dataclass(frozen=True)
+class Material:
+    """A store that was opened and indexed."""
+
+    store: TileStore
+    index: TileIndex
+    sha256: str
+
+    def training_tiles(self, split: Mapping[str, Part]) -> TileIndex:
+        """Return the tiles of the training patients.
+
+        Raises:
+            SplitError: the split leaves out a patient of the store.
+            ConfigError: it leaves nothing to train on.
+        """
+        check_split(split, patients_of(self.store), where="split.csv")
+        chosen = self.index.select(is_in("train", self.index.patient_N, split))
+        if len(chosen) < 2:
+            raise ConfigError(f"the split leaves {len(chosen)} training tiles; it needs 2 or more.")
+        return chosen
+
+
+def open_material(path: Path) -> Material:
+    """Open a store and index its tiles."""
+    store = TileStore(path)
+    digests = {slide.slide_id: slide.digests for slide in store.slides}
+    sha256 = sha256_of_value([store.meta.tiling_sha256, digests])
+    return Material(store=store, index=index_tiles(store), sha256=sha256)
+
+
+def check_tiles_fit(material: Material, network: Network, *, run: Path) -> None:
+    """Refuse tiles of another size or scale than the network was made for.
+
+    Raises:
+        ConfigError: naming both.
+    """
+    meta = material.store.meta
+    if (meta.tile_px, meta.mpp) != (network.tile_px, network.mpp):
+        raise ConfigError(
+            f"store {str(material.store.path)!r} has tiles of {meta.tile_px} px at {meta.mpp} "
+            f"um/px, but run {str(run)!r} was trained on {network.tile_px} px at {network.mpp} "
+            "um/px; tile again with the same --tile-px and --mpp."
+        )
+
+
+def patients_in(index: TileIndex) -> list[str]:
+    """Return the patients of these tiles, sorted."""
+    return [str(patient) for patient in np.unique(index.patient_N)]

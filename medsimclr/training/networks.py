@@ -1,0 +1,124 @@
+"""Build networks from their description, and load them from a run.
+
+The description is a small JSON value in the checkpoint's manifest, so that a run can be used
+without its configuration.
+"""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from torch import nn
+
+from medsimclr.errors import ConfigError, IntegrityError
+from medsimclr.models.projection_head import ProjectionHead
+from medsimclr.models.resnet import ResNet
+from medsimclr.models.simclr import Classifier, SimCLR
+from medsimclr.training.checkpoint import require_checkpoint
+
+__all__ = [
+    "Network",
+    "build_classifier",
+    "build_simclr",
+    "load_classifier",
+    "load_simclr",
+]
+
+
+class Network(BaseModel):
+    """Description of a network and of the tiles that it was made for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    kind: Literal["simclr", "classifier"]
+    depth: Literal[18, 34, 50, 101, 152, 200]
+    width: int = Field(ge=1, le=4)
+    stem: Literal["standard", "small"]
+    head_layers: int = Field(ge=1, le=6)
+    view_px: int = Field(ge=8, le=1024)
+    """Side of the views, pixels."""
+    tile_px: int
+    mpp: float | None
+    """Scale of the tiles, um/px."""
+    head_layer: int | None = None
+    """Head layer that a classifier reads."""
+    classes: list[str] = []
+    """Class names of a classifier."""
+
+
+def build_simclr(network: Network, *, seed: int) -> SimCLR:
+    """Build encoder and projection head with weights drawn from the seed."""
+    encoder, head = _encoder_and_head(network, seed=seed)
+    return SimCLR(encoder, head)
+
+
+def build_classifier(network: Network, *, seed: int) -> Classifier:
+    """Build a classifier whose encoder and head layers are drawn from the seed."""
+    encoder, head = _encoder_and_head(network, seed=seed)
+    assert network.head_layer is not None
+    return Classifier(encoder, head, head_layer=network.head_layer, n_classes=len(network.classes))
+
+
+def load_simclr(run: Path) -> tuple[SimCLR, Network]:
+    """Load the newest checkpoint of a pretraining run.
+
+    Raises:
+        NoInputError: the run has no checkpoint.
+        ConfigError: it is of another kind.
+        IntegrityError: it is damaged.
+    """
+    network, weights = _read(run, kind="simclr", advice="give the --out of pretrain")
+    model = build_simclr(network, seed=0)
+    _fill(model, weights, run)
+    return model, network
+
+
+def load_classifier(run: Path) -> tuple[Classifier, Network]:
+    """Load the newest checkpoint of a fine-tuned or distilled run; errors as `load_simclr`."""
+    network, weights = _read(run, kind="classifier", advice="give the --out of finetune or distill")
+    model = build_classifier(network, seed=0)
+    _fill(model, weights, run)
+    return model, network
+
+
+def _encoder_and_head(network: Network, *, seed: int) -> tuple[ResNet, ProjectionHead]:
+    generator = torch.Generator().manual_seed(seed)
+    encoder = ResNet(
+        depth=network.depth, width=network.width, stem=network.stem, generator=generator
+    )
+    head = ProjectionHead(
+        in_dim=encoder.feature_dim, n_layers=network.head_layers, generator=generator
+    )
+    return encoder, head
+
+
+def _read(run: Path, *, kind: str, advice: str) -> tuple[Network, dict[str, torch.Tensor]]:
+    checkpoint = require_checkpoint(run)
+    network = parse_network(checkpoint.network, run)
+    if network.kind != kind:
+        raise ConfigError(f"run {str(run)!r} must hold a {kind}, got a {network.kind}; {advice}.")
+    return network, checkpoint.weights()
+
+
+def parse_network(description: dict[str, Any], run: Path) -> Network:
+    """Check the description in a manifest.
+
+    Raises:
+        IntegrityError: it is not one of ours.
+    """
+    try:
+        return Network.model_validate(description)
+    except ValidationError as error:
+        raise IntegrityError(
+            f"run {str(run)!r} describes no network of ours: {str(error).splitlines()[0]}."
+        ) from error
+
+
+def _fill(model: nn.Module, weights: dict[str, torch.Tensor], run: Path) -> None:
+    try:
+        model.load_state_dict(weights)
+    except RuntimeError as error:
+        raise IntegrityError(
+            f"the weights of run {str(run)!r} do not fit its network: {str(error).splitlines()[0]}"
+        ) from error

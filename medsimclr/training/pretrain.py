@@ -1,0 +1,139 @@
+"""`medsimclr pretrain`: encoder and projection head from unlabelled tiles.
+
+Source: arXiv 2006.10029; `google-research/simclr` tf2/run.py. Two views of every tile of the batch,
+NT-Xent over the batch, LARS with warm-up and cosine.
+"""
+
+from collections.abc import Mapping
+
+import torch
+
+from medsimclr.augment.discovery import load_policy
+from medsimclr.augment.policy import policy_record
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.data.order import BatchOrder
+from medsimclr.data.split import Part, draw_split, read_split
+from medsimclr.data.tile_index import patients_of
+from medsimclr.data.views import TileViews, load_batches
+from medsimclr.errors import ConfigError
+from medsimclr.losses.nt_xent import nt_xent
+from medsimclr.models.resnet import stem_for
+from medsimclr.models.simclr import SimCLR
+from medsimclr.training.compute import (
+    Precision,
+    autocast,
+    choose_device,
+    choose_precision,
+    on_device,
+    to_images,
+)
+from medsimclr.training.loop import Batch, Loss, build_optimizer, build_plan, train
+from medsimclr.training.material import Material, open_material, patients_in
+from medsimclr.training.networks import Network, build_simclr
+from medsimclr.training.run_directory import Lineage, open_run
+from medsimclr.training.run_log import Progress
+
+__all__ = ["pretrain"]
+
+
+def pretrain(
+    config: PretrainConfig, *, progress: Progress = lambda done, total, line: None
+) -> None:
+    """Pretrain on the training patients of a store, or go on where a run stopped.
+
+    Raises:
+        ConfigError: settings, split or output do not fit.
+        CheckpointedError, NonFiniteLossError: see `loop.train`.
+    """
+    policy = load_policy(config.policy, options=config.policy_options)
+    material = open_material(config.store)
+    split = choose_split(config, material)
+    tiles = material.training_tiles(split)
+    if config.batch_size > len(tiles):
+        raise ConfigError(
+            f"--batch-size must be at most the {len(tiles)} training tiles, got "
+            f"{config.batch_size}; lower it or tile more slides."
+        )
+    network = Network(
+        kind="simclr",
+        depth=config.depth,
+        width=config.width,
+        stem=stem_for(config.view_px),
+        head_layers=config.head_layers,
+        view_px=config.view_px,
+        tile_px=material.store.meta.tile_px,
+        mpp=material.store.meta.mpp,
+    )
+    lineage = Lineage(
+        command="pretrain",
+        store_sha256=material.sha256,
+        policy=config.policy,
+        policy_record=policy_record(policy),
+        patients_unlabelled=patients_in(tiles),
+        patients_labelled=[],
+        identity=config.identity(),
+    )
+    device = choose_device(config.device)
+    precision = choose_precision(config.precision, device)
+    plan = build_plan(config, n_tiles=len(tiles), n_views=2)
+    model = on_device(build_simclr(network, seed=config.seed), device)
+    optimizer = build_optimizer(
+        model, name=config.optimizer, lr=plan.peak_lr, weight_decay=config.weight_decay
+    )
+    views = TileViews(
+        config.store,
+        tiles,
+        kind="contrastive",
+        policy=policy,
+        view_px=config.view_px,
+        seed=config.seed,
+    )
+    with open_run(config, lineage, split, device=device) as run:
+        train(
+            run,
+            module=model.train(),
+            optimizer=optimizer,
+            loss_of=contrastive_loss(
+                model, temperature=config.temperature, precision=precision, device=device
+            ),
+            batches_from=lambda step: load_batches(
+                views,
+                BatchOrder(len(tiles), config.batch_size, config.seed, step, plan.total_steps),
+                n_workers=config.workers,
+                is_pinned=device.type == "cuda",
+            ),
+            plan=plan,
+            network=network,
+            progress=progress,
+        )
+
+
+def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Part]:
+    """Return the split that was given, or draw one by patient."""
+    if config.split is not None:
+        return read_split(config.split)
+    if config.test_fraction == 0:
+        return dict.fromkeys(patients_of(material.store), "train")
+    return draw_split(
+        material.index.patient_N,
+        material.index.label_N,
+        test_fraction=config.test_fraction,
+        seed=config.seed,
+    )
+
+
+def contrastive_loss(
+    model: SimCLR, *, temperature: float, precision: Precision, device: torch.device
+) -> Loss:
+    """Return the loss of a batch of two views, with its contrastive accuracy and entropy."""
+
+    def loss_of(batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+        views_VBHWC, _ = batch
+        # Both views pass as one batch: batch norm sees their joint statistics, as in the reference.
+        images_BCHW = to_images(views_VBHWC.flatten(0, 1), device)
+        with autocast(precision, device):
+            z_a_ND, z_b_ND = model(images_BCHW).chunk(2)
+        result = nt_xent(z_a_ND, z_b_ND, temperature=temperature)
+        return result.loss, {"accuracy": result.accuracy, "entropy": result.entropy}
+
+    return loss_of

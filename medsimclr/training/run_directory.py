@@ -1,0 +1,127 @@
+"""A run directory: what was asked, on what, and what came of it.
+
+config.toml        the resolved configuration
+environment.json   versions, processor, device, precision
+lineage.json       the store's content, the patients trained on, the policy, the runs before
+split.csv          patient,split
+metrics.jsonl      one line a logged step;  tensorboard/  the same as events
+checkpoints/       see `checkpoint`
+"""
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from medsimclr.config.base import difference, dump_toml
+from medsimclr.config.training import TrainingConfig
+from medsimclr.data.split import Part, read_split, write_split
+from medsimclr.errors import ConfigError, IntegrityError, NoInputError
+from medsimclr.files.atomic import remove_partials, write_json, write_text
+from medsimclr.files.lock import exclusive_lock
+
+__all__ = ["LABELLED", "Lineage", "open_run", "read_lineage", "run_split"]
+
+LABELLED = "labelled_tiles.csv"
+"""Table of the tiles whose labels a run saw."""
+
+_PACKAGES = ("medsimclr", "torch", "numpy", "zarr", "albumentations", "opencv-python-headless")
+
+
+class Lineage(BaseModel):
+    """Where a network's knowledge comes from; it grows from run to run."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    command: str
+    """pretrain, finetune or distill."""
+    store_sha256: str
+    """Digest over the tiling and every shard digest of the store."""
+    policy: str
+    policy_record: dict[str, Any]
+    patients_unlabelled: list[str]
+    """Patients whose tiles were seen without labels, here or before."""
+    patients_labelled: list[str]
+    """Patients whose labels were seen, here or before."""
+    identity: dict[str, Any]
+    """What decides the numbers; a continuation must repeat it."""
+
+
+@contextmanager
+def open_run(
+    config: TrainingConfig, lineage: Lineage, split: Mapping[str, Part], *, device: torch.device
+) -> Iterator[Path]:
+    """Hold a run directory for one training, new or to be continued.
+
+    Raises:
+        ConfigError: the directory holds another run; the differences are shown.
+        LockedError: another process trains there.
+    """
+    out = config.out
+    with exclusive_lock(out):
+        remove_partials(out)
+        if (out / "lineage.json").is_file():
+            _check_same(out, read_lineage(out), lineage)
+        elif any(out.iterdir()):
+            raise ConfigError(
+                f"--out {str(out)!r} must be new, empty or a run directory, got other files; "
+                "choose another --out."
+            )
+        write_text(out / "config.toml", dump_toml(config.record()))
+        write_json(out / "environment.json", _environment(device))
+        write_split(out / "split.csv", split)
+        write_json(out / "lineage.json", lineage.model_dump(mode="json"))
+        yield out
+
+
+def read_lineage(run: Path) -> Lineage:
+    """Read the lineage of a run.
+
+    Raises:
+        NoInputError: it is no run directory.
+        IntegrityError: its lineage.json is damaged.
+    """
+    path = run / "lineage.json"
+    if not path.is_file():
+        raise NoInputError(
+            f"{str(run)!r} must be a run directory, got no lineage.json in it; give the --out of "
+            "pretrain, finetune or distill."
+        )
+    try:
+        return Lineage.model_validate(json.loads(path.read_bytes()))
+    except (ValueError, ValidationError) as error:
+        raise IntegrityError(f"{str(path)!r} is damaged: {str(error).splitlines()[0]}.") from error
+
+
+def run_split(run: Path) -> dict[str, Part]:
+    """Return the split that a run was trained under."""
+    return read_split(run / "split.csv")
+
+
+def _check_same(out: Path, old: Lineage, new: Lineage) -> None:
+    before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+    changes = difference(before.pop("identity"), now.pop("identity")) + difference(before, now)
+    if changes:
+        shown = "; ".join(
+            change if len(change) < 200 else change[:200] + "..." for change in changes
+        )
+        raise ConfigError(
+            f"run {str(out)!r} belongs to another configuration ({shown}); repeat that "
+            "configuration to resume it, or choose another --out."
+        )
+
+
+def _environment(device: torch.device) -> dict[str, Any]:
+    return {
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "device": str(device),
+        "threads": torch.get_num_threads(),
+        "packages": {name: version(name) for name in _PACKAGES},
+    }

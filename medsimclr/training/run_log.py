@@ -1,0 +1,99 @@
+"""What a run says while it trains: metrics.jsonl, TensorBoard events, a line of progress."""
+
+import json
+import math
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from medsimclr.files.atomic import output_errors, write_text
+
+__all__ = ["Progress", "RunLog", "format_seconds", "read_metrics"]
+
+Progress = Callable[[int, int, str], None]
+"""Called with (steps done, steps in all, what to say)."""
+
+
+class RunLog:
+    """Log of one run; on resume it forgets what lies after the checkpoint.
+
+    Args:
+        run: the run directory.
+        start_step: steps done before.
+        total_steps: steps in all.
+        images_per_step: images that pass the network in a step, for images/s.
+        log_seconds: time between two lines of progress.
+        progress: shows the line.
+    """
+
+    def __init__(
+        self,
+        run: Path,
+        *,
+        start_step: int,
+        total_steps: int,
+        images_per_step: int,
+        log_seconds: float,
+        progress: Progress,
+    ) -> None:
+        self._path = run / "metrics.jsonl"
+        kept = [row for row in read_metrics(run) if row["step"] <= start_step]
+        write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        self._file = self._path.open("a", encoding="utf-8")
+        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
+        self._total_steps = total_steps
+        self._images_per_step = images_per_step
+        self._log_seconds = log_seconds
+        self._progress = progress
+        self._start = self._said = time.monotonic()
+        self._start_step = start_step
+
+    def step(self, step: int, values: Mapping[str, float]) -> None:
+        """Log the step that makes `step` steps done."""
+        with output_errors(self._path):
+            self._file.write(json.dumps({"step": step, **values}) + "\n")
+        for name, value in values.items():
+            self._events.add_scalar(name, value, step)
+        now = time.monotonic()
+        if now - self._said >= self._log_seconds or step == self._total_steps:
+            self._said = now
+            with output_errors(self._path):
+                self._file.flush()
+            self._progress(step, self._total_steps, self._line(step, values, now))
+
+    def close(self) -> None:
+        """Write out what is buffered."""
+        with output_errors(self._path):
+            self._file.close()
+            self._events.close()
+
+    def _line(self, step: int, values: Mapping[str, float], now: float) -> str:
+        seconds_per_step = (now - self._start) / (step - self._start_step)
+        shown = [f"{name} {value:.4g}" for name, value in values.items() if name != "lr"]
+        rate = self._images_per_step / seconds_per_step
+        left = format_seconds((self._total_steps - step) * seconds_per_step)
+        return " · ".join([*shown, f"{rate:.0f} images/s", f"{left} left"])
+
+
+def format_seconds(seconds: float) -> str:
+    """Return a time as 45 s, 12 min or 3.4 h."""
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def read_metrics(run: Path) -> list[dict[str, Any]]:
+    """Read metrics.jsonl; a last line that a killed process left unfinished is passed over."""
+    path = run / "metrics.jsonl"
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            rows.append(json.loads(line))
+        except json.JSONDecodeError:
+            break
+    return rows

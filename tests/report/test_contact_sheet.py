@@ -1,0 +1,41 @@
+import numpy as np
+import pytest
+
+from medsimclr.augment.discovery import load_policy
+from medsimclr.augment.policy import apply_seeded
+from medsimclr.report.contact_sheet import contact_sheet
+
+_TILES_NHW3 = np.random.default_rng(0).integers(0, 256, (2, 50, 40, 3), dtype=np.uint8)
+
+
+def _find(sheet_HW3, patch_HW3):
+    """Count the places of a sheet that hold a patch exactly."""
+    height, width = patch_HW3.shape[:2]
+    windows = np.lib.stride_tricks.sliding_window_view(sheet_HW3[..., 0], (height, width))
+    return int((windows[:, :] == patch_HW3[..., 0]).all(axis=(2, 3)).sum())
+
+
+def test_every_view_is_on_the_sheet_once_unscaled():
+    policy = load_policy("simclr")
+
+    sheet_HW3 = contact_sheet(_TILES_NHW3, policy, view_px=32, n_views=2, seed=5)
+
+    assert sheet_HW3.dtype == np.uint8
+    for group, compose in enumerate((policy.contrastive(32), policy.supervised(32))):
+        for tile in range(2):
+            for view in range(2):
+                seed = (5, group, tile, view)
+                view_HW3 = apply_seeded(compose, _TILES_NHW3[tile], seed=seed)
+                assert _find(sheet_HW3, view_HW3) == 1, seed
+
+
+@pytest.mark.parametrize("n_views", [1, 3])
+def test_the_same_seed_draws_the_same_sheet_and_another_another(n_views):
+    policy = load_policy("stain_jitter")
+    first, again, other = (
+        contact_sheet(_TILES_NHW3, policy, view_px=32, n_views=n_views, seed=seed)
+        for seed in (0, 0, 1)
+    )
+
+    np.testing.assert_array_equal(first, again)
+    assert not np.array_equal(first, other)
