@@ -15,6 +15,6 @@ __all__ = ["focus_score"]
 
 def focus_score(tile_HW3: NDArray[np.uint8]) -> float:
     """Return the variance of the Laplacian of the grey tile, in squared grey levels (0..255)."""
-    grey_HW = cv2.cvtColor(tile_HW3, cv2.COLOR_RGB2GRAY)
+    grey_HW = cv2.cvtColor(np.ascontiguousarray(tile_HW3), cv2.COLOR_RGB2GRAY)
     laplacian_HW = cv2.Laplacian(grey_HW, cv2.CV_32F, ksize=1, borderType=cv2.BORDER_REFLECT_101)
     return float(laplacian_HW.var(dtype=np.float64))

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 __all__ = ["tissue_fraction", "tissue_mask"]
 
-# Chosen here on H&E of six scanners, Giemsa and DAPI: pale stroma counts, glass (99th percentile
+# Chosen here on H&E from six sources, Giemsa and DAPI: pale stroma counts, glass (99th percentile
 # 0.007) does not. Optical density is log10.
 _MIN_COLOUR_OD = 0.025
 _MIN_GREY_OD = 0.0625
@@ -34,6 +34,7 @@ def tissue_mask(thumbnail_HW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
     Args:
         thumbnail_HW3: RGB, best at 4 to 16 um/px, where nuclei blend into tissue.
     """
+    thumbnail_HW3 = np.ascontiguousarray(thumbnail_HW3)
     if _has_dark_ground(thumbnail_HW3):
         mask_HW, closing_px = _is_bright(thumbnail_HW3), _SIGNAL_CLOSING_PX
     else:

@@ -1,0 +1,21 @@
+"""What all tests share: the real data, where this machine has it."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+# Before anything imports albumentations: it would ask the network for its version.
+import medsimclr.augment  # noqa: F401
+
+_SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Real slides, tiles and CIFAR-10 beside the checkout; a user's clone lacks them, CI does not."""
+    if not _SHARED_DATA.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"CI must have the real data at {_SHARED_DATA}")
+        pytest.skip("the real slides and tiles are not on this machine (../shared/data)")
+    return _SHARED_DATA

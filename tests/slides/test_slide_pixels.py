@@ -1,0 +1,79 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medsimclr.slides.pixels import area_average, fit_within, on_background
+from tests.references.area_average import area_average_loops
+from tests.references.pyramid import noise_levels
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    size_xy=st.tuples(st.integers(1, 23), st.integers(1, 23)),
+    shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
+    band_px=st.integers(1, 200),
+)
+def test_area_average_in_bands_equals_loop_reference(size_xy, shares, band_px):
+    (image_HW3,) = noise_levels(size_xy)
+    target_xy = tuple(
+        1 + int(share * (n - 1)) for n, share in zip(size_xy, shares, strict=True)
+    )
+    averaged = area_average(
+        lambda first, n_rows: image_HW3[first : first + n_rows],
+        size_xy=size_xy,
+        target_xy=target_xy,
+        band_px=band_px,
+    )
+    expected = area_average_loops(image_HW3, target_xy)
+    assert averaged.dtype == np.uint8
+    assert np.abs(averaged - expected).max() <= 0.501
+
+
+def test_area_average_reads_no_more_than_the_band_at_once():
+    (image_HW3,) = noise_levels((40, 100))
+    most_rows = []
+
+    def read_rows(first, n_rows):
+        most_rows.append(n_rows)
+        return image_HW3[first : first + n_rows]
+
+    area_average(read_rows, size_xy=(40, 100), target_xy=(40, 100), band_px=280)
+    assert max(most_rows) == 7
+    assert sum(most_rows) == 100
+
+
+def test_area_average_at_full_size_returns_the_pixels_themselves():
+    (image_HW3,) = noise_levels((9, 14))
+    for band_px in (1 << 20, 20):
+        same = area_average(
+            lambda first, n_rows: image_HW3[first : first + n_rows],
+            size_xy=(9, 14),
+            target_xy=(9, 14),
+            band_px=band_px,
+        )
+        np.testing.assert_array_equal(same, image_HW3)
+
+
+@pytest.mark.parametrize(
+    ("size_xy", "max_px", "expected"),
+    [
+        ((4000, 1000), 512, (512, 128)),
+        ((1000, 4000), 512, (128, 512)),
+        ((100, 50), 512, (100, 50)),
+        ((10_000, 1), 512, (512, 1)),
+    ],
+)
+def test_fit_within_keeps_the_shape_and_never_enlarges(size_xy, max_px, expected):
+    assert fit_within(size_xy, max_px=max_px) == expected
+
+
+def test_on_background_mixes_by_alpha_and_rounds_to_nearest():
+    rgba_HW4 = np.array(
+        [[[10, 20, 30, 255], [0, 0, 0, 0], [200, 100, 0, 128], [1, 2, 3, 254]]], np.uint8
+    )
+    mixed = on_background(rgba_HW4, background_rgb=(255, 255, 250))
+    alpha = rgba_HW4[:, :, 3:].astype(np.float64) / 255
+    expected = np.rint(rgba_HW4[:, :, :3] * alpha + np.array([255, 255, 250]) * (1 - alpha))
+    np.testing.assert_array_equal(mixed, expected)
+    assert mixed[0, 1].tolist() == [255, 255, 250]

@@ -1,0 +1,92 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medsimclr.errors import SlideError
+from medsimclr.slides.scale import LevelChoice, Scale, choose_level, resolve_mpp
+
+
+def test_resolve_mpp_takes_the_mean_of_what_the_slide_states():
+    scale = resolve_mpp((0.50, 0.51), "slide", override_mpp=None)
+    assert scale == Scale(mpp=0.505, source="slide")
+
+
+def test_resolve_mpp_lets_a_given_value_win_over_a_wrong_one():
+    expected = Scale(mpp=0.25, source="given")
+    assert resolve_mpp((0.5, 0.5), "slide", override_mpp=0.25) == expected
+    assert resolve_mpp((math.nan, 0.0), "slide", override_mpp=0.25) == expected
+    assert resolve_mpp(None, None, override_mpp=0.25) == expected
+
+
+def test_resolve_mpp_never_guesses():
+    with pytest.raises(SlideError, match=r"states no mpp.*--source-mpp.*slides\.csv"):
+        resolve_mpp(None, None, override_mpp=None)
+
+
+@pytest.mark.parametrize("mpp", [0.0, -0.5, math.nan, math.inf, 0.009, 101.0])
+def test_resolve_mpp_refuses_implausible_values(mpp):
+    for pair in ((mpp, 0.5), (0.5, mpp)):
+        with pytest.raises(SlideError, match=r"states an mpp of .* between 0\.01 and 100 um/px"):
+            resolve_mpp(pair, "slide", override_mpp=None)
+    with pytest.raises(SlideError, match="the given mpp must lie between"):
+        resolve_mpp((0.5, 0.5), "slide", override_mpp=mpp)
+
+
+def test_resolve_mpp_refuses_pixels_that_are_not_square():
+    assert resolve_mpp((0.5, 0.5249), "slide", override_mpp=None).mpp == pytest.approx(0.51245)
+    for pair in ((0.5, 0.526), (0.526, 0.5)):
+        with pytest.raises(SlideError, match=r"differ by more than 5%"):
+            resolve_mpp(pair, "slide", override_mpp=None)
+
+
+@pytest.mark.parametrize(
+    ("target_mpp", "level", "resampling"),
+    [
+        (0.25, 0, "none"),
+        (0.251, 0, "none"),
+        (0.2515, 0, "area"),
+        (0.5, 0, "area"),
+        (0.99, 0, "area"),
+        (0.996, 1, "none"),
+        (1.0, 1, "none"),
+        (1.2, 1, "area"),
+        (50.0, 2, "area"),
+        (0.2489, 0, "none"),
+        (0.2486, 0, "linear"),
+        (0.2273, 0, "linear"),
+        (0.25 / 1.1, 0, "linear"),
+    ],
+)
+def test_choose_level_takes_the_coarsest_that_is_fine_enough(target_mpp, level, resampling):
+    levels = (0.25, 1.0, 4.0)
+    assert choose_level(levels, target_mpp=target_mpp) == LevelChoice(
+        level=level, level_mpp=levels[level], resampling=resampling
+    )
+
+
+def test_choose_level_takes_the_first_of_equal_levels():
+    assert choose_level((0.5, 0.5, 0.5), target_mpp=0.5).level == 0
+
+
+def test_choose_level_refuses_to_invent_pixels_and_says_what_would_do():
+    with pytest.raises(SlideError, match=r"at most 0\.495 .*Ask for --mpp 0\.4546 or coarser"):
+        choose_level((0.5, 2.0), target_mpp=0.45)
+
+
+@given(
+    st.lists(st.floats(0.05, 20), min_size=1, max_size=6).map(sorted), st.floats(0.05, 20)
+)
+def test_choose_level_is_never_coarser_than_ten_percent(level_mpps, target_mpp):
+    try:
+        choice = choose_level(level_mpps, target_mpp=target_mpp)
+    except SlideError as error:
+        advised = float(str(error).split("--mpp ")[1].split(" ")[0])
+        assert min(level_mpps) > target_mpp * 1.1
+        assert choose_level(level_mpps, target_mpp=advised).level == 0
+        return
+    assert choice.level_mpp == level_mpps[choice.level]
+    assert choice.level_mpp <= target_mpp * 1.1001
+    finer = [mpp for mpp in level_mpps if choice.level_mpp < mpp <= target_mpp]
+    assert not finer

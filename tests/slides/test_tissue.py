@@ -1,0 +1,149 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medsimclr.slides.opening import open_slide
+from medsimclr.slides.tissue import tissue_fraction, tissue_mask
+from tests.references.tissue_fraction import tissue_fraction_loops
+
+# Ruifrok & Johnston 2001: optical density per unit of stain.
+HAEMATOXYLIN, EOSIN, DAB = [0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]
+
+
+def _stained(stain, amount, *, glass=(242, 242, 242), seed=0):
+    """A 300 x 400 slide of noisy glass with stain in rows 60 to 240, columns 80 to 320."""
+    amount_HW = np.zeros((300, 400))
+    amount_HW[60:240, 80:320] = amount
+    light_HW3 = np.array(glass) * 10 ** -(amount_HW[:, :, None] * np.array(stain))
+    noise_HW3 = np.random.default_rng(seed).normal(0, 2, light_HW3.shape)
+    return np.clip(light_HW3 + noise_HW3, 0, 255).round().astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    ("stain", "amount"), [(HAEMATOXYLIN, 0.5), (HAEMATOXYLIN, 0.12), (EOSIN, 0.1), (DAB, 0.3)]
+)
+def test_tissue_mask_finds_stained_tissue_to_the_pixel(stain, amount):
+    mask_HW = tissue_mask(_stained(stain, amount))
+    assert mask_HW.dtype == np.bool_
+    assert mask_HW[61:239, 81:319].all()
+    mask_HW[59:241, 79:321] = False
+    assert not mask_HW.any()
+
+
+def test_tissue_mask_on_yellow_glass_finds_the_tissue_alone():
+    mask_HW = tissue_mask(_stained(EOSIN, 0.3, glass=(248, 240, 214)))
+    assert mask_HW.mean() == pytest.approx(180 * 240 / (300 * 400), abs=0.01)
+
+
+def test_tissue_mask_with_black_scanner_padding_finds_the_tissue_alone():
+    slide_HW3 = np.zeros((300, 1600, 3), np.uint8)
+    slide_HW3[:, :400] = _stained(EOSIN, 0.3)
+    mask_HW = tissue_mask(slide_HW3)
+    assert mask_HW[:, :400].mean() == pytest.approx(180 * 240 / (300 * 400), abs=0.01)
+    assert not mask_HW[:, 402:].any()
+
+
+def test_tissue_mask_joins_nuclei_on_a_dark_ground():
+    generator = np.random.default_rng(0)
+    slide_HW3 = generator.integers(0, 5, (300, 400, 3)).astype(np.uint8)
+    for y in range(60, 240, 12):
+        for x in range(80, 320, 12):
+            slide_HW3[y : y + 6, x : x + 6, 2] = 120
+    mask_HW = tissue_mask(slide_HW3)
+    assert mask_HW[62:232, 82:312].all()
+    mask_HW[50:250, 70:330] = False
+    assert not mask_HW.any()
+
+
+@pytest.mark.parametrize("level", [0, 5, 20, 128, 200, 243, 255])
+@pytest.mark.parametrize("noise", [0, 3])
+def test_tissue_mask_of_a_blank_slide_is_empty(level, noise):
+    deviation = np.random.default_rng(0).normal(0, noise, (200, 300, 3))
+    blank_HW3 = np.clip(level + deviation, 0, 255).round().astype(np.uint8)
+    assert not tissue_mask(blank_HW3).any()
+
+
+def test_tissue_mask_passes_over_a_faint_shadow_and_a_speck():
+    slide_HW3 = np.full((200, 300, 3), 242, np.uint8)
+    slide_HW3[:, 150:] = 222
+    slide_HW3[50:53, 50:53] = (200, 40, 120)
+    assert not tissue_mask(slide_HW3).any()
+
+
+@pytest.mark.parametrize("size_hw", [(1, 1), (1, 40), (3, 2)])
+def test_tissue_mask_takes_the_smallest_thumbnails(size_hw):
+    assert tissue_mask(np.full((*size_hw, 3), 240, np.uint8)).shape == size_hw
+
+
+@pytest.mark.parametrize(
+    ("name", "low", "high"),
+    [
+        ("bone_marrow_jpeg.dcm", 0.74, 0.86),
+        ("camelyon_overview_jpeg2000.dcm", 0.29, 0.38),
+        ("cmu_small_region.svs", 0.32, 0.40),
+        ("flat_he.jpeg", 0.72, 0.86),
+        ("flat_ink.jpeg", 0.27, 0.34),
+        ("fluorescence_dapi.ndpi", 0.60, 0.80),
+        ("tcga-cr-7395-01a-01-ts1.svs", 0.59, 0.66),
+    ],
+)
+def test_tissue_mask_of_real_slides_covers_what_the_eye_sees(shared_data, name, low, high):
+    with open_slide(shared_data / "slides" / name) as slide:
+        mask_HW = tissue_mask(slide.thumbnail(max_px=1024))
+    assert low < mask_HW.mean() < high
+
+
+@pytest.mark.parametrize(
+    ("name", "tissue_rc", "glass_rc"),
+    [
+        ("cmu_small_region.svs", (700, 300), (700, 50)),
+        ("fluorescence_dapi.ndpi", (800, 400), (1000, 300)),
+        ("tcga-cr-7395-01a-01-ts1.svs", (450, 600), (60, 300)),
+    ],
+)
+def test_tissue_mask_of_real_slides_is_in_its_place(shared_data, name, tissue_rc, glass_rc):
+    with open_slide(shared_data / "slides" / name) as slide:
+        mask_HW = tissue_mask(slide.thumbnail(max_px=1024))
+
+    def share_around(rc):
+        return mask_HW[rc[0] - 15 : rc[0] + 15, rc[1] - 15 : rc[1] + 15].mean()
+
+    assert share_around(tissue_rc) > 0.9
+    assert share_around(glass_rc) < 0.02
+
+
+def test_tissue_mask_of_the_nearly_blank_slide_is_empty(shared_data):
+    with open_slide(shared_data / "broken" / "sm_image.dcm") as slide:
+        assert not tissue_mask(slide.thumbnail(max_px=512)).any()
+
+
+_edges = st.lists(st.floats(-4, 16), min_size=2, max_size=2, unique=True).map(sorted)
+
+
+@settings(deadline=None)
+@given(
+    seed=st.integers(0, 99),
+    boxes=st.lists(st.tuples(_edges, _edges), min_size=1, max_size=5),
+)
+def test_tissue_fraction_equals_loop_reference(seed, boxes):
+    mask_HW = np.random.default_rng(seed).random((9, 12)) < 0.5
+    boxes_xyxy = [
+        [x[0], y[0], x[1], y[1]] for x, y in boxes if min(x[1] - x[0], y[1] - y[0]) > 1e-3
+    ]
+    fractions = tissue_fraction(mask_HW, np.array(boxes_xyxy).reshape(-1, 4))
+    assert fractions.dtype == np.float32
+    assert fractions.tolist() == pytest.approx(
+        tissue_fraction_loops(mask_HW, boxes_xyxy), abs=1e-5
+    )
+
+
+def test_tissue_fraction_counts_what_lies_beyond_the_border_as_empty():
+    mask_HW = np.ones((10, 20), np.bool_)
+    boxes_xyxy = np.array([[0, 0, 20, 10], [-5, 0, 5, 10], [15, 5, 25, 15], [30, 0, 40, 10]])
+    assert tissue_fraction(mask_HW, boxes_xyxy).tolist() == [1.0, 0.5, 0.25, 0.0]
+
+
+def test_tissue_fraction_refuses_an_empty_box():
+    with pytest.raises(AssertionError, match="positive areas"):
+        tissue_fraction(np.ones((4, 4), np.bool_), np.array([[1, 1, 1, 3]]))
