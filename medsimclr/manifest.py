@@ -57,7 +57,7 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         return Manifest.model_validate(tomllib.loads(path.read_text(encoding="utf-8")))
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(
             f"manifest {str(path)!r} must be a readable TOML file: {error}."
         ) from error

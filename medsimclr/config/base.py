@@ -145,7 +145,8 @@ def _parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
         outer, _, inner = key.strip().partition(".")
         parsed = _parse_value(value.strip())
         if inner:
-            values.setdefault(outer, {})[inner] = parsed
+            known = values.get(outer)
+            values[outer] = {**(known if isinstance(known, dict) else {}), inner: parsed}
         else:
             values[outer] = parsed
     return values

@@ -24,7 +24,11 @@ STAIN_VECTORS /= np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
 
 N_LEVELS = 2048
 MAX_CONCENTRATION = 4.0
-MIN_LEVEL_PX = 10_000
+MIN_LEVEL_PX = 20_000
+SAMPLE_STEP = 7
+N_RANK_BINS = 24
+RANKS = np.linspace(0, 1, 129)
+GRID = np.linspace(0, MAX_CONCENTRATION, N_LEVELS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,11 +54,12 @@ CENTRES = {
 
 
 def level_kinds(canvas_2HW: Floats, tumor_HW: Bools, tissue_HW: Bools) -> Floats:
-    """Give both kinds of tissue the same distribution of each stain.
+    """Give both kinds of tissue the same joint distribution of the two stains.
 
-    Each kind's concentrations are mapped by quantiles to the mean of the two distributions: the
-    order of pale and dark stays, and no statistic of one stain over a whole slide tells the kinds
-    apart. What is left to tell them is form.
+    Haematoxylin is mapped by quantiles to the mean of both kinds' distributions, then eosin likewise
+    among the pixels of like haematoxylin (the Knothe-Rosenblatt map). Pale stays pale and dark stays
+    dark, but no statistic of the pixels of a slide, taken out of their places, tells the kinds
+    apart: what is left to tell them is form.
 
     Args:
         canvas_2HW: concentrations of haematoxylin and eosin.
@@ -64,23 +69,59 @@ def level_kinds(canvas_2HW: Floats, tumor_HW: Bools, tissue_HW: Bools) -> Floats
     Returns:
         levelled_2HW; the canvas itself where the tissue is of one kind.
     """
-    kinds_2HW = (tissue_HW & ~tumor_HW, tissue_HW & tumor_HW)
-    if min(np.count_nonzero(kind_HW) for kind_HW in kinds_2HW) < MIN_LEVEL_PX:
+    kind_HWs = (tissue_HW & ~tumor_HW, tissue_HW & tumor_HW)
+    if min(np.count_nonzero(kind_HW) for kind_HW in kind_HWs) < MIN_LEVEL_PX:
         return canvas_2HW
-    rank_Q = np.linspace(0, 1, 257)
-    blend_HW = cv2.GaussianBlur(tumor_HW.astype(np.float32), (0, 0), 12)
-    grid_L = np.linspace(0, MAX_CONCENTRATION, N_LEVELS)
+    # The seam between the kinds is faded over a nucleus or two.
+    tumor_share_HW = cv2.GaussianBlur(tumor_HW.astype(np.float32), (0, 0), 12)
+    sample_2Ps = [canvas_2HW[:, kind_HW][:, ::SAMPLE_STEP] for kind_HW in kind_HWs]
+    stain_LQs = [np.quantile(sample_2P[0], RANKS) for sample_2P in sample_2Ps]
+    rank_Ps = [
+        np.interp(sample_2P[0], level_Q, RANKS)
+        for sample_2P, level_Q in zip(sample_2Ps, stain_LQs, strict=True)
+    ]
+    eosin_2RQ = np.stack(
+        [
+            _conditional_quantiles(sample_2P[1], rank_P)
+            for sample_2P, rank_P in zip(sample_2Ps, rank_Ps, strict=True)
+        ]
+    )
     levelled = []
-    for plane_HW in canvas_2HW:
-        levels_2Q = [np.quantile(plane_HW[kind_HW][::17], rank_Q) for kind_HW in kinds_2HW]
-        mean_Q = (levels_2Q[0] + levels_2Q[1]) / 2
-        step_HW = (plane_HW * (N_LEVELS / MAX_CONCENTRATION)).astype(np.int32)
-        np.clip(step_HW, 0, N_LEVELS - 1, out=step_HW)
-        normal_HW, tumor_level_HW = (
-            np.interp(grid_L, level_Q, mean_Q).astype(np.float32)[step_HW] for level_Q in levels_2Q
+    for k in range(2):
+        rank_HW = _look_up(canvas_2HW[0], stain_LQs[k], RANKS)
+        haematoxylin_HW = _look_up(canvas_2HW[0], stain_LQs[k], (stain_LQs[0] + stain_LQs[1]) / 2)
+        table_RL = np.stack(
+            [
+                np.interp(GRID, eosin_2RQ[k, r], eosin_2RQ[:, r].mean(axis=0))
+                for r in range(N_RANK_BINS)
+            ]
+        ).astype(np.float32)
+        eosin_HW = cv2.remap(
+            table_RL,
+            canvas_2HW[1] * np.float32((N_LEVELS - 1) / MAX_CONCENTRATION),
+            rank_HW * np.float32(N_RANK_BINS) - np.float32(0.5),
+            cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
         )
-        levelled.append(normal_HW + blend_HW * (tumor_level_HW - normal_HW))
-    return np.stack(levelled)
+        levelled.append((haematoxylin_HW, eosin_HW))
+    return np.stack(
+        [
+            normal_HW + tumor_share_HW * (tumor_level_HW - normal_HW)
+            for normal_HW, tumor_level_HW in zip(*levelled, strict=True)
+        ]
+    )
+
+
+def _conditional_quantiles(eosin_P, rank_P):
+    """Quantiles of eosin within each bin of haematoxylin's rank: eosin_RQ."""
+    bin_P = np.minimum((rank_P * N_RANK_BINS).astype(np.int64), N_RANK_BINS - 1)
+    return np.stack([np.quantile(eosin_P[bin_P == r], RANKS) for r in range(N_RANK_BINS)])
+
+
+def _look_up(plane_HW, from_Q, to_Q):
+    table_L = np.interp(GRID, from_Q, to_Q).astype(np.float32)
+    step_HW = np.minimum(plane_HW * np.float32((N_LEVELS - 1) / MAX_CONCENTRATION), N_LEVELS - 1)
+    return table_L[step_HW.astype(np.int32)]
 
 
 def stain_to_rgb(
@@ -104,8 +145,8 @@ def stain_to_rgb(
     shape_hw = canvas_2HW.shape[1:]
     gain_2 = np.array(appearance.stain_gain) * np.array(strength)
     vectors_23 = gain_2[:, None] * STAIN_VECTORS * np.array(appearance.channel_gain)
-    sharp_HW2 = cv2.merge([cv2.GaussianBlur(plane_HW, (0, 0), 0.65) for plane_HW in canvas_2HW])
-    rgb_HW3 = cv2.exp(cv2.transform(sharp_HW2, -vectors_23.T))
+    canvas_HW2 = cv2.merge(list(canvas_2HW))
+    rgb_HW3 = cv2.exp(cv2.transform(canvas_HW2, -vectors_23.T))
     light_HW = 1 + 0.006 * smooth_field(shape_hw, max(shape_hw) / 3, rng)
     rgb_HW3 *= cv2.merge([light_HW * np.float32(glass) for glass in appearance.glass_rgb])
     # Noise for every pixel would cost more than the tissue; half a slide's side repeats unseen.

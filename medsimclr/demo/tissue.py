@@ -89,11 +89,13 @@ def _glands(
     apart_GG = np.hypot(*(centre_G2[:, None] - centre_G2[None]).transpose(2, 0, 1))
     np.fill_diagonal(apart_GG, np.inf)
     gland_HW = np.zeros(normal_HW.shape, np.uint8)
+    fibrous_HW = smooth_field(normal_HW.shape, 360, rng)
     theta_T = np.linspace(0, 2 * np.pi, 65)
     xys, angles = [np.zeros((0, 2))], [np.zeros(0)]
     for centre_2, apart in zip(centre_G2, apart_GG.min(axis=1), strict=True):
         radius_px = min(rng.uniform(54, 84), 0.5 * apart - 4)
-        if radius_px < 42 or room_HW[centre_2[1], centre_2[0]] < 0.8 * radius_px:
+        is_fibrous = fibrous_HW[centre_2[1], centre_2[0]] > 0.75
+        if is_fibrous or radius_px < 42 or room_HW[centre_2[1], centre_2[0]] < 0.8 * radius_px:
             continue
         radius_T = np.full(65, radius_px)
         for harmonic, spread in ((2, 0.09), (3, 0.04), (4, 0.02)):
@@ -160,7 +162,7 @@ def _draw(tumor_HW: Bools, rng: np.random.Generator) -> Floats:
     ring_N2, ring_angle_N = ring_N2[inside_N], ring_angle_N[inside_N]
 
     strand_HW = np.abs(smooth_field(shape_hw, 150, rng) + 0.15 * smooth_field(shape_hw, 24, rng))
-    hole_HW = smooth_field(shape_hw, 44, rng) + 0.25 * smooth_field(shape_hw, 12, rng) > 1.75
+    hole_HW = smooth_field(shape_hw, 34, rng) + 0.25 * smooth_field(shape_hw, 12, rng) > 1.6
     sheet_HW = tumor_HW & (strand_HW > 0.16)
     cleft_HW = tumor_HW & (strand_HW > 0.16) & (strand_HW < 0.21 + 0.1 * hole_HW)
     solid_HW = sheet_HW & ~hole_HW
@@ -227,4 +229,6 @@ def draw_tissue(tumor_HW: Bools, tissue_HW: Bools, rng: np.random.Generator) -> 
     for plane_HW in canvas_2HW:
         thickness_HW = 1 + 0.10 * smooth_field(tumor_HW.shape, 240, rng)
         plane_HW *= np.clip(thickness_HW, 0.6, 1.5) * edge_HW
+        # The optics; before the kinds are levelled, as a blur takes more from small nuclei.
+        cv2.GaussianBlur(plane_HW, (0, 0), 0.65, dst=plane_HW)
     return np.maximum(canvas_2HW, 0)

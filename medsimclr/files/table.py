@@ -27,8 +27,8 @@ def read_table(path: Path, *, required: Sequence[str]) -> list[Row]:
     """Read a comma-separated UTF-8 table with a header line; a byte-order mark is accepted.
 
     Raises:
-        LabelError: the file cannot be read, lacks a required column, has a cell missing in one, or
-            has a line of another length than its header.
+        LabelError: the file cannot be read, lacks a required column, has one twice, has a cell
+            missing in one, or has a line of another length than its header.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -45,6 +45,9 @@ def read_table(path: Path, *, required: Sequence[str]) -> list[Row]:
             f"table {str(path)!r} must have the column {missing[0]!r}, got the columns "
             f"{', '.join(map(repr, header)) or 'none'}; rename or add it."
         )
+    twice = [name for name in header if header.count(name) > 1]
+    if twice:
+        raise LabelError(f"table {str(path)!r} has the column {twice[0]!r} twice; keep one.")
     if not lines:
         raise LabelError(f"table {str(path)!r} must have at least one row below its header.")
     return [_row(path, header, line, cells, required) for line, cells in lines]

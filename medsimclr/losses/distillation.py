@@ -27,6 +27,5 @@ def distillation_loss(
     """
     assert student_BK.shape == teacher_BK.shape, (student_BK.shape, teacher_BK.shape)
     dtype = torch.promote_types(student_BK.dtype, torch.float32)
-    with torch.autocast(student_BK.device.type, enabled=False):
-        target_BK = (teacher_BK.detach().to(dtype) / temperature).softmax(dim=1)
-        return temperature**2 * F.cross_entropy(student_BK.to(dtype) / temperature, target_BK)
+    target_BK = (teacher_BK.detach().to(dtype) / temperature).softmax(dim=1)
+    return temperature**2 * F.cross_entropy(student_BK.to(dtype) / temperature, target_BK)

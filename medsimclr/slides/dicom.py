@@ -63,5 +63,6 @@ def _find_uid(header: bytes) -> str | None:
             depth += 1
             continue
         if depth == 0 and tag == _SERIES_INSTANCE_UID:
-            return header[offset : offset + length].decode("ascii", "replace").strip("\0 ") or None
+            (uid,) = struct.unpack_from(f"{length}s", header, offset)
+            return uid.decode("ascii", "replace").strip("\0 ") or None
         offset += length

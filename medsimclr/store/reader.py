@@ -25,7 +25,7 @@ from medsimclr.store.schema import (
 )
 from medsimclr.store.shard import ShardReader
 
-__all__ = ["TileStore"]
+__all__ = ["TileStore", "committed_slides", "read_slide_meta"]
 
 # Shards held open by one reader; each costs a file handle and a 4 kB index.
 _OPEN_SHARDS = 256
@@ -50,10 +50,7 @@ class TileStore:
             )
         self.path = path
         self.meta = read_meta(path / "zarr.json", RootMeta)
-        self.slides = [
-            read_meta(path / slide_id / "zarr.json", SlideMeta)
-            for slide_id in committed_slides(path)
-        ]
+        self.slides = [read_slide_meta(path, slide_id) for slide_id in committed_slides(path)]
         if not self.slides:
             raise NoInputError(
                 f"store {str(path)!r} must hold at least one committed slide, got none; run "
@@ -151,6 +148,19 @@ def committed_slides(store: Path) -> list[str]:
         and not entry.is_symlink()
         and (entry / "zarr.json").is_file()
     )
+
+
+def read_slide_meta(store: Path, slide_id: str) -> SlideMeta:
+    """Read and check the metadata of one committed slide.
+
+    Raises:
+        IntegrityError: it is not of this schema, or speaks of another slide than its folder.
+    """
+    path = store / slide_id / "zarr.json"
+    meta = read_meta(path, SlideMeta)
+    if meta.slide_id != slide_id:
+        raise _damaged(path, f"expected the metadata of {slide_id!r}, got {meta.slide_id!r}")
+    return meta
 
 
 def _damaged(path: Path, fact: str) -> IntegrityError:

@@ -12,12 +12,13 @@ store.zarr/<slide_id>/zarr.json  attributes.medsimclr = SlideMeta; written last,
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, Self, TypeVar, get_args
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from medsimclr.errors import IntegrityError
+from medsimclr.store.codec import CodecName
 
 __all__ = [
     "MAX_TILE_PX",
@@ -70,6 +71,15 @@ class RootMeta(_Meta):
     """The tiling configuration, without paths and without what cannot change a byte."""
     tiling_sha256: str
 
+    @model_validator(mode="after")
+    def _has_known_codec(self) -> Self:
+        if self.tiling.get("codec") not in get_args(CodecName):
+            raise ValueError(
+                f"codec must be one of {', '.join(get_args(CodecName))}, "
+                f"got {self.tiling.get('codec')!r}"
+            )
+        return self
+
 
 class SlideMeta(_Meta):
     """One committed slide."""
@@ -121,9 +131,17 @@ def read_meta(path: Path, model: type[Meta]) -> Meta:
         if content["zarr_format"] != 3 or content["node_type"] != "group":
             raise ValueError("it is no zarr v3 group")
         return model.model_validate(content["attributes"]["medsimclr"])
-    except (OSError, ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = f"missing {error}" if isinstance(error, KeyError) else str(error).splitlines()[0]
-        raise IntegrityError(
-            f"{str(path)!r} must be the zarr.json of a medsimclr tile store (schema {SCHEMA}): "
-            f"{reason}; give the folder that `medsimclr tile --out` wrote."
-        ) from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        key = ".".join(str(part) for part in first["loc"]) or "attributes"
+        raise _refused(path, f"{key}: {first['msg']}") from error
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
+        raise _refused(path, reason) from error
+
+
+def _refused(path: Path, reason: str) -> IntegrityError:
+    return IntegrityError(
+        f"{str(path)!r} must be the zarr.json of a medsimclr tile store (schema {SCHEMA}): "
+        f"{reason}; give the folder that `medsimclr tile --out` wrote."
+    )

@@ -9,9 +9,9 @@ import os
 from pathlib import Path
 
 import google_crc32c
+import imagecodecs
 import numpy as np
 import numpy.typing as npt
-from numcodecs.zstd import Zstd
 
 from medsimclr.errors import IntegrityError
 from medsimclr.store.codec import CodecName, decode_jpeg
@@ -59,8 +59,9 @@ class ShardReader:
         chunk = self._read(length, offset)
         try:
             if self._codec == "zstd":
-                pixels = np.frombuffer(Zstd().decode(chunk), np.uint8)
-                out_HW3[...] = pixels.reshape(out_HW3.shape)
+                # Into `out`: a frame may claim any size, and would be given that much memory.
+                decoded = imagecodecs.zstd_decode(chunk, out=out_HW3.reshape(-1))
+                assert len(decoded) == out_HW3.size, len(decoded)
                 return
             payload = self._checked(chunk, f"tile {row}")
             if self._codec == "jpeg":

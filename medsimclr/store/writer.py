@@ -23,7 +23,7 @@ from medsimclr.files.atomic import (
 )
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.store.codec import CodecName, chunk_codecs, register_jpeg_codec
-from medsimclr.store.reader import committed_slides
+from medsimclr.store.reader import committed_slides, read_slide_meta
 from medsimclr.store.schema import (
     SHARD_TILES,
     TABLE_ARRAYS,
@@ -87,7 +87,7 @@ class StoreWriter:
     def committed(self) -> dict[str, SlideMeta]:
         """Return the slides that need no work, by id."""
         return {
-            slide_id: read_meta(self.path / slide_id / "zarr.json", SlideMeta)
+            slide_id: read_slide_meta(self.path, slide_id)
             for slide_id in committed_slides(self.path)
         }
 
@@ -146,8 +146,7 @@ class StoreWriter:
         for batch in batches:
             stop = start + len(batch.images_NHW3)
             assert start % SHARD_TILES == 0, "a shard is never written twice"
-            with zarr.config.set({"array.write_empty_chunks": True}):
-                images[start:stop] = batch.images_NHW3
+            images[start:stop] = batch.images_NHW3
             quality.append(batch.quality_NK)
             start = stop
         assert start == n_tiles, (start, n_tiles)
@@ -177,7 +176,8 @@ def _create_array(
     # Not durable yet: the whole slide is flushed before its commit.
     (path / "zarr.json").write_text(json.dumps(metadata, indent=2), encoding="utf-8")
     # A chunk of zeros must be written too: a file that is not there has no checksum.
-    return zarr.open_array(path, mode="r+", config={"write_empty_chunks": True})
+    # (open_array takes this setting too, and ignores it for an array that exists.)
+    return zarr.open_array(path, mode="r+").with_config({"write_empty_chunks": True})
 
 
 def _write_array(path: Path, values: npt.NDArray[Any], codecs: list[dict[str, Any]]) -> None:

@@ -139,6 +139,7 @@ def image_groups(
     column = slide_column or next((c for c in _SLIDE_COLUMNS if c in rows[0].values), None)
     classes = tuple(sorted({label for row in rows if (label := row.get("label"))}))
     by_slide: dict[str, list[Row]] = {}
+    key_of: dict[str, str] = {}
     seen: dict[str, int] = {}
     for row in rows:
         name = row.values["image"]
@@ -154,7 +155,13 @@ def image_groups(
                 "table, got none; correct the name or remove the line."
             )
         key = (row.get(column) if column else None) or name
-        by_slide.setdefault(slide_id_of(Path(key + ".x")), []).append(row)
+        slide_id = slide_id_of(Path(key.replace("/", "_") + ".x"))
+        if key_of.setdefault(slide_id, key) != key:
+            raise LabelError(
+                f"table {str(table)!r}, line {row.line}: {key_of[slide_id]!r} and {key!r} would "
+                f"both be slide {slide_id!r}; rename one of them."
+            )
+        by_slide.setdefault(slide_id, []).append(row)
     return [
         ImageGroup(
             slide_id=slide_id,
@@ -173,10 +180,13 @@ def _image(table: Path, row: Row, *, source_mpp: float | None) -> LabelledImage:
     text = row.get("mpp")
     try:
         mpp = float(text) if text else source_mpp
-    except ValueError as error:
+    except ValueError:
+        mpp = float("nan")
+    if mpp is not None and not 0.01 <= mpp <= 100:
         raise LabelError(
-            f"table {str(table)!r}, line {row.line}: mpp must be a number in um/px, got {text!r}."
-        ) from error
+            f"table {str(table)!r}, line {row.line}: mpp must be a number from 0.01 to 100 um/px, "
+            f"got {text!r}."
+        )
     name = row.values["image"]
     return LabelledImage(path=table.parent / name, name=name, label=row.get("label"), mpp=mpp)
 

@@ -79,7 +79,7 @@ def _slides(config: TileConfig, paths: Sequence[Path]) -> Inputs:
     slides = find_slides(paths)
     ids = [slide_id_of(path) for path in slides]
     annotations = _annotations(config.annotations, ids)
-    rows = _slide_rows(config.slides_csv)
+    rows = _slide_rows(config.slides_csv, slides)
     classes = sorted({name for path in annotations.values() for name in read_geojson(path)})
     sources = []
     for path, slide_id in zip(slides, ids, strict=True):
@@ -124,20 +124,22 @@ def _annotations(folder: Path | None, slide_ids: Sequence[str]) -> dict[str, Pat
     return known
 
 
-def _slide_rows(table: Path | None) -> dict[str, Row]:
+def _slide_rows(table: Path | None, slides: Sequence[Path]) -> dict[str, Row]:
     if table is None:
         return {}
+    id_of = {path.stem: slide_id_of(path) for path in slides}
+    id_of |= {path.name: slide_id_of(path) for path in slides}
     rows: dict[str, Row] = {}
     for row in read_table(table, required=["slide"]):
-        # A cell may be the slide's file name, or its stem.
+        # A cell may be the slide's file name, its stem, or its name in the store.
         cell = row.values["slide"]
-        for key in {slide_id_of(Path(cell)), slide_id_of(Path(cell + ".x"))}:
-            earlier = rows.setdefault(key, row)
-            if earlier.values != row.values:
-                raise LabelError(
-                    f"table {str(table)!r}, line {row.line}: slide {cell!r} is already in line "
-                    f"{earlier.line} with other values; keep one of them."
-                )
+        slide_id = id_of.get(cell, cell)
+        earlier = rows.setdefault(slide_id, row)
+        if {**earlier.values, "slide": ""} != {**row.values, "slide": ""}:
+            raise LabelError(
+                f"table {str(table)!r}, line {row.line}: slide {cell!r} is already in line "
+                f"{earlier.line} with other values; keep one of them."
+            )
     return rows
 
 

@@ -5,7 +5,9 @@ The processes are forked from a server that has imported the readers once (see
 """
 
 import multiprocessing
+import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -79,9 +81,18 @@ def run_isolated(
             child.process.join()
 
 
+def _end_with_parent() -> None:
+    # A killed parent has dropped its lock: going on would be a second writer in the next run.
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os._exit(1)
+
+
 def _report(connection: Connection, work: Callable[[Task], object], task: Task) -> None:
     # Ctrl-C reaches the whole process group; the parent decides what it means.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         connection.send(work(task))
     except Exception as error:  # carried to the parent, which raises or reports it

@@ -30,7 +30,7 @@ def test_unknown_scaling_is_refused_with_the_known_names():
 
 
 def test_fractional_warmup_epochs_round_down_to_whole_steps():
-    assert warmup_steps(100, 8, 0.5) == 6
+    assert warmup_steps(108, 8, 0.5) == 6
 
 
 def test_rate_without_warmup_starts_at_the_peak():

@@ -1,4 +1,4 @@
-"""Variance of the Laplacian, one pixel at a time (Pech-Pacheco et al. 2000; kernel 0 1 0/1 -4 1)."""
+"""Variance of the Laplacian, one pixel at a time (Pech-Pacheco et al. 2000)."""
 
 import statistics
 

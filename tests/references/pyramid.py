@@ -1,4 +1,4 @@
-"""Pyramids of noise, in which every pixel differs from its neighbours and every level from others."""
+"""Pyramids of noise: pixels differ from their neighbours, levels from each other."""
 
 from pathlib import Path
 

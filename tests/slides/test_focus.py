@@ -1,3 +1,5 @@
+import itertools
+
 import cv2
 import numpy as np
 import pytest
@@ -25,4 +27,4 @@ def test_focus_score_falls_with_blur_on_real_tissue(shared_data):
     scores = [focus_score(tile_HW3)] + [
         focus_score(cv2.GaussianBlur(tile_HW3, (0, 0), sigma)) for sigma in (0.7, 1.5, 3.0)
     ]
-    assert all(sharp > 1.5 * blurred for sharp, blurred in zip(scores, scores[1:], strict=False))
+    assert all(sharp > 1.5 * blurred for sharp, blurred in itertools.pairwise(scores))

@@ -16,9 +16,7 @@ from tests.references.pyramid import noise_levels
 )
 def test_area_average_in_bands_equals_loop_reference(size_xy, shares, band_px):
     (image_HW3,) = noise_levels(size_xy)
-    target_xy = tuple(
-        1 + int(share * (n - 1)) for n, share in zip(size_xy, shares, strict=True)
-    )
+    target_xy = tuple(1 + int(share * (n - 1)) for n, share in zip(size_xy, shares, strict=True))
     averaged = area_average(
         lambda first, n_rows: image_HW3[first : first + n_rows],
         size_xy=size_xy,

@@ -75,9 +75,7 @@ def test_choose_level_refuses_to_invent_pixels_and_says_what_would_do():
         choose_level((0.5, 2.0), target_mpp=0.45)
 
 
-@given(
-    st.lists(st.floats(0.05, 20), min_size=1, max_size=6).map(sorted), st.floats(0.05, 20)
-)
+@given(st.lists(st.floats(0.05, 20), min_size=1, max_size=6).map(sorted), st.floats(0.05, 20))
 def test_choose_level_is_never_coarser_than_ten_percent(level_mpps, target_mpp):
     try:
         choice = choose_level(level_mpps, target_mpp=target_mpp)

@@ -133,9 +133,7 @@ def test_tissue_fraction_equals_loop_reference(seed, boxes):
     ]
     fractions = tissue_fraction(mask_HW, np.array(boxes_xyxy).reshape(-1, 4))
     assert fractions.dtype == np.float32
-    assert fractions.tolist() == pytest.approx(
-        tissue_fraction_loops(mask_HW, boxes_xyxy), abs=1e-5
-    )
+    assert fractions.tolist() == pytest.approx(tissue_fraction_loops(mask_HW, boxes_xyxy), abs=1e-5)
 
 
 def test_tissue_fraction_counts_what_lies_beyond_the_border_as_empty():

@@ -1,0 +1,64 @@
+import subprocess
+import sys
+
+import pytest
+
+from medsimclr.errors import LockedError, OutputError
+from medsimclr.files.lock import exclusive_lock
+
+_TRY = """
+import sys
+from pathlib import Path
+from medsimclr.errors import LockedError
+from medsimclr.files.lock import exclusive_lock
+try:
+    with exclusive_lock(Path(sys.argv[1])):
+        print("held")
+        if sys.argv[2] == "wait":
+            sys.stdout.flush()
+            sys.stdin.read()
+except LockedError as error:
+    print(error)
+"""
+
+
+def _other_process(folder, mode):
+    return subprocess.Popen(
+        [sys.executable, "-c", _TRY, str(folder), mode],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_second_process_is_refused_at_once(tmp_path):
+    with exclusive_lock(tmp_path / "store.zarr"):
+        said, _ = _other_process(tmp_path / "store.zarr", "try").communicate(timeout=30)
+    assert "store.zarr' is being written by another process; wait until it ends" in said
+
+
+def test_a_killed_process_frees_its_lock(tmp_path):
+    other = _other_process(tmp_path / "store.zarr", "wait")
+    assert other.stdout.readline() == "held\n"
+    with (
+        pytest.raises(LockedError, match="being written by another process"),
+        exclusive_lock(tmp_path / "store.zarr"),
+    ):
+        pytest.fail("two processes hold the lock")
+    other.kill()
+    other.communicate(timeout=30)
+    with exclusive_lock(tmp_path / "store.zarr"):
+        pass
+
+
+def test_the_lock_leaves_nothing_inside_the_folder(tmp_path):
+    folder = tmp_path / "deep" / "store.zarr"
+    with exclusive_lock(folder):
+        assert list(folder.iterdir()) == []
+
+
+def test_a_file_where_the_folder_should_be_is_an_output_error(tmp_path):
+    (tmp_path / "store.zarr").write_text("a file")
+    for folder in (tmp_path / "store.zarr", tmp_path / "store.zarr" / "below"):
+        with pytest.raises(OutputError, match="must be writable"), exclusive_lock(folder):
+            pytest.fail("locked a file")
