@@ -47,4 +47,4 @@ class TileConfig(CommandConfig):
     def identity(self) -> dict[str, Any]:
         """Return what can change a byte of the store: no paths, no number of workers."""
         names = ("mpp", "tile_px", "codec", "source_mpp", "min_tissue", "min_coverage")
-        return self.model_dump(include={*names, "jpeg_quality"})
+        return self.model_dump(include={*names, "jpeg_quality", "slide_column"})

@@ -19,8 +19,9 @@ import numpy as np
 import numpy.typing as npt
 import tifffile
 
+from medsimclr.demo.levelling import level_kinds
 from medsimclr.demo.noise import smooth_field
-from medsimclr.demo.stain import CENTRES, level_kinds, stain_to_rgb
+from medsimclr.demo.stain import CENTRES, stain_to_rgb
 from medsimclr.demo.tissue import draw_tissue
 from medsimclr.errors import ConfigError, OutputError
 

@@ -3,11 +3,12 @@
 Two kinds lie side by side. Normal: round glands with a lumen and one ring of small regular nuclei,
 in fibrous stroma. Tumour: crowded, irregular, large and uneven nuclei in solid sheets with thin
 septa and few distorted lumina. It is a toy for demonstrations and tests: it teaches nothing about
-disease. The kinds are built to have about the same mean colour (tumour nuclei are larger but paler,
-as vesicular nuclei are), so that a model must look at form.
+disease. The kinds have about the same share of nuclei, haematoxylin and white space (tumour nuclei
+are larger but paler, as vesicular nuclei are); `medsimclr.demo.levelling` removes what difference
+in colour is left, so that a model must look at form.
 
-Tissue is drawn as concentrations of the two stains and turned to RGB by Beer-Lambert,
-I = I0 exp(-c @ V), with V from Ruifrok & Johnston 2001 (Anal Quant Cytol Histol 23:291).
+Tissue is drawn as concentrations of the two stains; `medsimclr.demo.stain` turns them to RGB. The
+numbers in the drawing were chosen by eye against real slides.
 
 Shape legend: HW pixels of level 0, 2 stains (haematoxylin, eosin), 3 RGB, N points as xy, G
 glands, T angles of an outline.
@@ -111,7 +112,8 @@ def _glands(
         xys.append(centre_2 + from_centre_N[:, None] * direction_N2)
         angles.append(theta_N + rng.normal(0, 0.15, n_nuclei))
     xy_N2 = np.round(np.concatenate(xys)).astype(np.int64)
-    return gland_HW.astype(bool), xy_N2, np.concatenate(angles)
+    fits_N = ((xy_N2 >= 0) & (xy_N2 < np.array(normal_HW.shape[::-1]))).all(axis=1)
+    return gland_HW.astype(bool), xy_N2[fits_N], np.concatenate(angles)[fits_N]
 
 
 def _cells(
@@ -151,62 +153,87 @@ def _disks(shape_hw: tuple[int, int], xy_N2: Points, radius_N: npt.NDArray[np.fl
     return _soft(mask_HW.astype(bool))
 
 
+def _paint_glands(canvas_2HW: Floats, gland_HW: Bools, tone_HW: Floats, border_HW: Floats) -> None:
+    """Paint glands, pink at the base, with mucin towards a lumen scalloped by its cells."""
+    depth_HW = cv2.distanceTransform(gland_HW.astype(np.uint8), cv2.DIST_L2, 5)
+    mucin_HW = np.clip((depth_HW - 18 - 3 * tone_HW) / 9, 0, 1)
+    eosin_HW = 0.46 - 0.24 * mucin_HW + 0.05 * tone_HW + 0.28 * border_HW
+    _paint(canvas_2HW, _soft(gland_HW), (0.15 + 0.02 * tone_HW, eosin_HW))
+    lumen_HW = depth_HW > EPITHELIUM_PX + 2.5 * tone_HW
+    _paint(canvas_2HW, _soft(lumen_HW, 1.3), (0.01, 0.02))
+
+
+def _sheets(tumor_HW: Bools, rng: np.random.Generator) -> tuple[Bools, Bools]:
+    """Lay out the tumour: sheet_HW between thin septa, and gap_HW, its clefts and lumina."""
+    shape_hw = tumor_HW.shape
+    from_septum_HW = np.abs(
+        smooth_field(shape_hw, 150, rng) + 0.15 * smooth_field(shape_hw, 24, rng)
+    )
+    hole_HW = smooth_field(shape_hw, 34, rng) + 0.25 * smooth_field(shape_hw, 12, rng) > 1.6
+    sheet_HW = tumor_HW & (from_septum_HW > 0.16)
+    return sheet_HW, sheet_HW & (hole_HW | (from_septum_HW < 0.21))
+
+
+def _paint_sheets(
+    canvas_2HW: Floats,
+    layout: tuple[Bools, Bools],
+    tumor_N2: Points,
+    tone_HW: Floats,
+    border_HW: Floats,
+    rng: np.random.Generator,
+) -> None:
+    """Paint tumour cytoplasm, uneven from cell to cell, with vacuoles and gaps."""
+    sheet_HW, gap_HW = layout
+    eosin_HW = 0.38 + 0.08 * tone_HW + 0.10 * border_HW
+    _paint(canvas_2HW, _soft(sheet_HW), (0.11 + 0.03 * tone_HW, eosin_HW))
+    vacuole_N2 = tumor_N2[rng.random(len(tumor_N2)) < 0.16]
+    vacuole_N2 = vacuole_N2 + rng.integers(-13, 14, vacuole_N2.shape)
+    disk_HW = _disks(sheet_HW.shape, vacuole_N2, rng.uniform(5, 11, len(vacuole_N2)))
+    _paint(canvas_2HW, disk_HW * sheet_HW, (0.06, 0.10))
+    _paint(canvas_2HW, _soft(gap_HW, 1.5), (0.01, 0.03))
+
+
+def _fill_stroma(
+    canvas_2HW: Floats, stroma_HW: Bools, fibre_angle_HW: Floats, rng: np.random.Generator
+) -> None:
+    """Put red cells, spindle nuclei along the fibres and lymphocytes into the stroma."""
+    shape_hw = stroma_HW.shape
+    blood_HW = stroma_HW & (smooth_field(shape_hw, 60, rng) > 2.3)
+    blood_N2 = _where(_scatter(shape_hw, 12, rng), blood_HW)
+    _paint(canvas_2HW, _disks(shape_hw, blood_N2, np.full(len(blood_N2), 6.0)), (0.02, 0.85))
+
+    spindle_N2 = _where(_scatter(shape_hw, STROMA_PITCH_PX, rng), stroma_HW)
+    angle_N = fibre_angle_HW[spindle_N2[:, 1], spindle_N2[:, 0]]
+    stamp_nuclei(canvas_2HW, spindle_N2, angle_N, kind=SPINDLE, rng=rng)
+
+    # Lymphocytes gather in places.
+    crowd_HW = smooth_field(shape_hw, 110, rng)
+    lymphocyte_N2 = _where(_scatter(shape_hw, 17, rng), stroma_HW)
+    crowd_N = crowd_HW[lymphocyte_N2[:, 1], lymphocyte_N2[:, 0]]
+    lymphocyte_N2 = lymphocyte_N2[rng.random(len(crowd_N)) < 0.14 + 0.25 * crowd_N]
+    angle_N = rng.uniform(0, np.pi, len(lymphocyte_N2))
+    stamp_nuclei(canvas_2HW, lymphocyte_N2, angle_N, kind=LYMPHOCYTE, rng=rng)
+
+
 def _draw(tumor_HW: Bools, rng: np.random.Generator) -> Floats:
     """Draw both kinds without an outline; see `draw_tissue`."""
     shape_hw = tumor_HW.shape
     stroma_HW, fibre_angle_HW = _stroma(shape_hw, rng)
     canvas_2HW = np.stack([0.07 + 0.10 * stroma_HW, stroma_HW])
-
     gland_HW, ring_N2, ring_angle_N = _glands(~tumor_HW, rng)
-    inside_N = ((ring_N2 >= 0) & (ring_N2 < np.array(shape_hw[::-1]))).all(axis=1)
-    ring_N2, ring_angle_N = ring_N2[inside_N], ring_angle_N[inside_N]
-
-    strand_HW = np.abs(smooth_field(shape_hw, 150, rng) + 0.15 * smooth_field(shape_hw, 24, rng))
-    hole_HW = smooth_field(shape_hw, 34, rng) + 0.25 * smooth_field(shape_hw, 12, rng) > 1.6
-    sheet_HW = tumor_HW & (strand_HW > 0.16)
-    cleft_HW = tumor_HW & (strand_HW > 0.16) & (strand_HW < 0.21 + 0.1 * hole_HW)
-    solid_HW = sheet_HW & ~hole_HW
-    tumor_N2 = _where(_scatter(shape_hw, TUMOR_PITCH_PX, rng), solid_HW)
+    sheet_HW, gap_HW = _sheets(tumor_HW, rng)
+    tumor_N2 = _where(_scatter(shape_hw, TUMOR_PITCH_PX, rng), sheet_HW & ~gap_HW)
     tumor_N2 = tumor_N2[rng.random(len(tumor_N2)) < 0.93]
+    tumor_angle_N = rng.uniform(0, np.pi, len(tumor_N2))
 
     tone_HW, border_HW = _cells(shape_hw, np.concatenate([ring_N2, tumor_N2]), rng)
-    grain_HW = smooth_field(shape_hw, 5, rng)
-    depth_HW = cv2.distanceTransform(gland_HW.astype(np.uint8), cv2.DIST_L2, 5)
-
-    # Sheets: basophilic cytoplasm, uneven from cell to cell, with some vacuoles.
-    eosin_HW = 0.38 + 0.08 * tone_HW + 0.04 * grain_HW + 0.10 * border_HW
-    _paint(canvas_2HW, _soft(sheet_HW), (0.11 + 0.03 * tone_HW, eosin_HW))
-    vacuole_N2 = tumor_N2[rng.random(len(tumor_N2)) < 0.16] + rng.integers(-13, 14, 2)
-    disk_HW = _disks(shape_hw, vacuole_N2, rng.uniform(5, 11, len(vacuole_N2)))
-    _paint(canvas_2HW, disk_HW * sheet_HW, (0.06, 0.10))
-    _paint(canvas_2HW, _soft((hole_HW & sheet_HW) | cleft_HW, 1.5), (0.01, 0.03))
-
-    # Glands: pink at the base, mucin towards the lumen, scalloped where cells end.
-    mucin_HW = np.clip((depth_HW - 18 - 3 * tone_HW) / 9, 0, 1)
-    eosin_HW = 0.46 - 0.24 * mucin_HW + 0.05 * tone_HW + 0.03 * grain_HW + 0.28 * border_HW
-    _paint(canvas_2HW, _soft(gland_HW), (0.15 + 0.02 * tone_HW, eosin_HW))
-    lumen_HW = depth_HW > EPITHELIUM_PX + 2.5 * tone_HW
-    _paint(canvas_2HW, _soft(lumen_HW, 1.3), (0.01, 0.02))
-
-    strands_HW = ~gland_HW & ~sheet_HW
-    spindle_N2 = _where(_scatter(shape_hw, STROMA_PITCH_PX, rng), strands_HW)
-    # Lymphocytes gather in places; the spindle cells lie between.
-    crowd_HW = smooth_field(shape_hw, 110, rng)
-    lymphocyte_N2 = _where(_scatter(shape_hw, 17, rng), strands_HW)
-    crowd_N = crowd_HW[lymphocyte_N2[:, 1], lymphocyte_N2[:, 0]]
-    lymphocyte_N2 = lymphocyte_N2[rng.random(len(crowd_N)) < 0.14 + 0.25 * crowd_N]
-    blood_HW = _soft(smooth_field(shape_hw, 60, rng) > 2.3, 1.0) * strands_HW
-    blood_N2 = _where(_scatter(shape_hw, 12, rng), blood_HW > 0.5)
-    _paint(canvas_2HW, _disks(shape_hw, blood_N2, np.full(len(blood_N2), 6.0)), (0.02, 0.85))
-
-    spindle_angle_N = fibre_angle_HW[spindle_N2[:, 1], spindle_N2[:, 0]]
-    stamp_nuclei(canvas_2HW, spindle_N2, spindle_angle_N, kind=SPINDLE, rng=rng)
-    for xy_N2, kind in ((lymphocyte_N2, LYMPHOCYTE), (tumor_N2, TUMOR)):
-        angle_N = rng.uniform(0, np.pi, len(xy_N2))
-        stamp_nuclei(canvas_2HW, xy_N2, angle_N, kind=kind, rng=rng)
+    _paint_sheets(canvas_2HW, (sheet_HW, gap_HW), tumor_N2, tone_HW, border_HW, rng)
+    _paint_glands(canvas_2HW, gland_HW, tone_HW, border_HW)
+    _fill_stroma(canvas_2HW, ~gland_HW & ~sheet_HW, fibre_angle_HW, rng)
+    stamp_nuclei(canvas_2HW, tumor_N2, tumor_angle_N, kind=TUMOR, rng=rng)
     stamp_nuclei(canvas_2HW, ring_N2, ring_angle_N, kind=EPITHELIAL, rng=rng)
     # Grain of the section itself, finer than any structure drawn.
-    canvas_2HW *= 1 + 0.09 * smooth_field(shape_hw, 3, rng) + 0.05 * grain_HW
+    canvas_2HW *= 1 + 0.09 * smooth_field(shape_hw, 3, rng) + 0.06 * smooth_field(shape_hw, 5, rng)
     return canvas_2HW
 
 

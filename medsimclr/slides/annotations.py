@@ -20,7 +20,7 @@ __all__ = ["class_coverage", "read_geojson"]
 
 # Chosen here: below this many vertices one intersection costs less than cutting further.
 _MAX_VERTICES = 256
-# A star of many spokes never thins out around its centre; 24 cuts are 4096 x 4096 pieces.
+# 4096 x 4096 pieces: an end to cutting where hundreds of vertices crowd into one pixel.
 _MAX_CUTS = 24
 
 
@@ -118,8 +118,8 @@ def _polygon(rings: object) -> BaseGeometry:
     polygon = shapely.polygons(outer, holes or None)
     if shapely.is_valid(polygon):
         return cast(BaseGeometry, polygon)
-    # "structure" keeps all that a ring encloses; "linework" would punch a hole where a lasso
-    # overlaps itself.
+    # "structure" keeps all that a ring encloses; "linework" punches a hole where a lasso overlaps
+    # itself.
     return cast(BaseGeometry, shapely.make_valid(polygon, method="structure", keep_collapsed=False))
 
 

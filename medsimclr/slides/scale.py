@@ -108,7 +108,7 @@ def choose_level(level_mpps: Sequence[float], *, target_mpp: float) -> LevelChoi
             level=level, level_mpp=level_mpps[level], resampling="none" if is_same else "area"
         )
     finest_mpp = level_mpps[0]
-    # 1e-9: 0.55 must pass where 0.5 is asked, though 0.5 * 1.1 rounds below it.
+    # 1e-9: 1.243 must pass where 1.13 is asked, though 1.13 * 1.1 rounds below it.
     if finest_mpp <= target_mpp * (1 + _MAX_UPSAMPLING) * (1 + 1e-9):
         return LevelChoice(level=0, level_mpp=finest_mpp, resampling="linear")
     finest_target_mpp = math.ceil(finest_mpp / (1 + _MAX_UPSAMPLING) * 1e4) / 1e4

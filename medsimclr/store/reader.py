@@ -29,6 +29,7 @@ __all__ = ["TileStore", "committed_slides", "read_slide_meta"]
 
 # Shards held open by one reader; each costs a file handle and a 4 kB index.
 _OPEN_SHARDS = 256
+_MAX_PICTURE_PX = 8192
 
 
 class TileStore:
@@ -104,8 +105,16 @@ class TileStore:
         if name not in slide.arrays or missing:
             raise _damaged(path, "it is missing")
         try:
-            return np.asarray(zarr.open_array(path, mode="r")[...], dtype=np.uint8)
-        except (ValueError, RuntimeError) as error:
+            array = zarr.open_array(path, mode="r")
+            # One chunk, which is there: zarr would fill any other with zeros.
+            if array.dtype != np.uint8 or array.chunks != array.shape:
+                raise ValueError(
+                    f"expected one chunk of uint8, got {array.dtype}, shape {array.shape}"
+                )
+            if max(array.shape) > _MAX_PICTURE_PX:
+                raise ValueError(f"it is larger than {_MAX_PICTURE_PX} px: {array.shape}")
+            return np.asarray(array[...], dtype=np.uint8)
+        except Exception as error:  # whatever zarr's parsers and codecs raise on foreign metadata
             raise _damaged(path, str(error)) from error
 
     def read_tiles(

@@ -60,8 +60,8 @@ class ShardReader:
         try:
             if self._codec == "zstd":
                 # Into `out`: a frame may claim any size, and would be given that much memory.
-                decoded = imagecodecs.zstd_decode(chunk, out=out_HW3.reshape(-1))
-                assert len(decoded) == out_HW3.size, len(decoded)
+                n_bytes = len(imagecodecs.zstd_decode(chunk, out=out_HW3.reshape(-1)))
+                assert n_bytes == out_HW3.size, n_bytes
                 return
             payload = self._checked(chunk, f"tile {row}")
             if self._codec == "jpeg":

@@ -106,12 +106,11 @@ def test_a_bad_toml_file_is_a_config_error(tmp_path, content):
         load_toml(path)
 
 
-def test_difference_lists_changed_added_and_removed_keys():
+def test_difference_lists_changed_and_added_keys_and_takes_none_for_absent():
     old = {"a": 1, "b": None, "c": "x", "same": [1]}
     new = {"a": 2, "c": "y", "d": 0, "same": [1]}
     assert difference(old, new) == [
         "a: 1 -> 2",
-        "b: None -> 'not set'",
         "c: 'x' -> 'y'",
         "d: 'not set' -> 0",
     ]

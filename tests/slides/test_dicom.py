@@ -24,6 +24,9 @@ def _undefined(group, number, content):
     return head + item + content + end_item + end
 
 
+REFERENCED = _element(0x0020, 0x000E, b"UI", b"9.9.9\0")
+
+
 def _write(path, data):
     path.write_bytes(data)
     return path
@@ -35,10 +38,8 @@ def _write(path, data):
         b"",
         _element(0x0008, 0x0008, b"CS", b"ORIGINAL"),
         _element(0x0008, 0x1115, b"SQ", struct.pack("<HHI", 0xFFFE, 0xE000, 14) + b"9" * 14),
-        _undefined(0x0008, 0x1115, _element(0x0020, 0x000E, b"UI", b"9.9.9\0")),
-        _undefined(
-            0x0008, 0x1115, _undefined(0x0040, 0x0555, _element(0x0020, 0x0010, b"SH", b"x "))
-        ),
+        _undefined(0x0008, 0x1115, REFERENCED),
+        _undefined(0x0008, 0x1115, _undefined(0x0040, 0x0555, b"") + REFERENCED),
     ],
 )
 def test_series_uid_is_that_of_the_file_and_not_of_a_referenced_series(tmp_path, before):

@@ -1,8 +1,11 @@
+import functools
+
 import numpy as np
 import openslide
 import pytest
 
 from medsimclr.errors import SlideError
+from medsimclr.slides import openslide_slide, pixels
 from medsimclr.slides.openslide_slide import OpenSlideSlide
 from medsimclr.slides.scale import resolve_mpp
 from tests.references.area_average import area_average_loops
@@ -57,6 +60,17 @@ def test_thumbnail_is_the_area_average_of_the_coarsest_level_that_suffices(tmp_p
     assert thumbnail.shape == (round(208 * longer / 256), longer, 3)
     expected = area_average_loops(source, (thumbnail.shape[1], thumbnail.shape[0]))
     assert np.abs(thumbnail - expected).max() <= 0.501
+
+
+def test_thumbnail_read_in_bands_is_the_same(tmp_path, monkeypatch):
+    path = write_pyramid(tmp_path / "a.tif", noise_levels((256, 208), (64, 52)))
+    with OpenSlideSlide(path) as slide:
+        whole = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
+        in_bands = functools.partial(pixels.area_average, band_px=700)
+        monkeypatch.setattr(openslide_slide, "area_average", in_bands)
+        banded = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
+    for one, other in zip(whole, banded, strict=True):
+        assert np.abs(one.astype(int) - other).max() <= 1  # float32 sums may round either way
 
 
 def test_mpp_of_a_plain_tiff_comes_from_its_resolution(tmp_path):

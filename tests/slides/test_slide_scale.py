@@ -66,6 +66,11 @@ def test_choose_level_takes_the_coarsest_that_is_fine_enough(target_mpp, level, 
     )
 
 
+def test_choose_level_allows_ten_percent_exactly():
+    assert 1.13 * 1.1 < 1.243  # in floating point
+    assert choose_level((1.243,), target_mpp=1.13).resampling == "linear"
+
+
 def test_choose_level_takes_the_first_of_equal_levels():
     assert choose_level((0.5, 0.5, 0.5), target_mpp=0.5).level == 0
 

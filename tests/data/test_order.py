@@ -1,0 +1,48 @@
+from collections import Counter
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medsimclr.data.order import BatchOrder
+
+_SIZES = {
+    "n_tiles": st.integers(1, 40),
+    "batch_size": st.integers(1, 50),
+    "seed": st.integers(0, 99),
+}
+
+
+@settings(max_examples=60, deadline=None)
+@given(**_SIZES)
+def test_every_epoch_covers_every_tile_once(n_tiles, batch_size, seed):
+    n_steps = -(-3 * n_tiles // batch_size)
+    order = BatchOrder(n_tiles, batch_size, seed, start_step=0, stop_step=n_steps)
+    samples = [sample for batch in order for sample in batch][: 3 * n_tiles]
+    assert [epoch for epoch, _ in samples] == np.repeat([0, 1, 2], n_tiles).tolist()
+    assert set(Counter(samples).values()) == {1}
+    assert {position for _, position in samples} == set(range(n_tiles))
+
+
+@settings(max_examples=60, deadline=None)
+@given(**_SIZES, start=st.integers(0, 12))
+def test_resuming_at_a_step_gives_the_batches_of_an_uninterrupted_run(
+    n_tiles, batch_size, seed, start
+):
+    whole = list(BatchOrder(n_tiles, batch_size, seed, start_step=0, stop_step=13))
+    rest = BatchOrder(n_tiles, batch_size, seed, start_step=start, stop_step=13)
+    assert list(rest) == whole[start:]
+    assert list(rest) == whole[start:], "an order can be walked twice"
+    assert len(rest) == len(whole) - start
+    assert all(len(batch) == batch_size for batch in whole)
+
+
+def test_epochs_and_seeds_have_orders_of_their_own():
+    def tiles(seed):
+        batches = BatchOrder(100, 100, seed, start_step=0, stop_step=2)
+        return [[position for _, position in batch] for batch in batches]
+
+    first, second = tiles(0)
+    assert first != second
+    assert first != sorted(first)
+    assert tiles(1)[0] not in (first, second)

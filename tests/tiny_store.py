@@ -1,0 +1,67 @@
+"""A tile store of small synthetic tiles, made in a moment, for tests of everything above it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from medsimclr.files.checksum import sha256_of_value
+from medsimclr.store.schema import RootMeta
+from medsimclr.store.writer import StoreWriter, TileBatch
+
+CLASSES = ["normal", "tumor"]
+
+
+def write_tiny_store(
+    path: Path,
+    *,
+    n_patients: int = 6,
+    tiles_per_patient: int = 12,
+    tile_px: int = 16,
+    seed: int = 0,
+) -> Path:
+    """Write a store of one slide per patient; class 1 tiles are striped, class 0 tiles are not."""
+    path.mkdir()
+    tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
+    meta = RootMeta(
+        schema=1,
+        tile_px=tile_px,
+        mpp=0.5,
+        classes=CLASSES,
+        quality_names=["focus"],
+        tiling=tiling,
+        tiling_sha256=sha256_of_value(tiling),
+    )
+    writer = StoreWriter(path, meta)
+    rng = np.random.default_rng(seed)
+    for patient in range(n_patients):
+        label = np.arange(tiles_per_patient) % 2
+        images = rng.integers(150, 220, (tiles_per_patient, tile_px, tile_px, 3)).astype(np.uint8)
+        images[label == 1, ::4] -= 120
+        writer.write_slide(
+            facts={
+                "slide_id": f"slide_{patient}",
+                "patient": f"P{patient}",
+                "centre": "A",
+                "vendor": "synthetic",
+                "mpp": 0.5,
+                "mpp_source": "given",
+                "dimensions_level0_xy": (tile_px * tiles_per_patient, tile_px),
+                "tile_level0_px": float(tile_px),
+                "level": 0,
+                "level_mpp": 0.5,
+                "resampling": "none",
+                "source": {"sha256": "0" * 64},
+            },
+            tables={
+                "level0_xy": np.stack([np.arange(tiles_per_patient) * tile_px, label * 0], axis=1),
+                "tissue": np.ones(tiles_per_patient),
+                "label": label,
+                "coverage": np.eye(2)[label],
+            },
+            pictures={
+                "mask": np.ones((8, 64), np.uint8),
+                "thumbnail": np.full((8, 64, 3), 200, np.uint8),
+            },
+            batches=[TileBatch(images, np.zeros((tiles_per_patient, 1), np.float32))],
+        )
+    return path

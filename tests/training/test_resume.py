@@ -1,0 +1,171 @@
+"""Resuming: a stopped run ends with the bits of an uninterrupted one, and says so on the way."""
+
+import json
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from medsimclr.config.distill import DistillConfig
+from medsimclr.config.finetune import FinetuneConfig
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.errors import CheckpointedError, ConfigError, IntegrityError, NonFiniteLossError
+from medsimclr.files.checksum import sha256_of_file
+from medsimclr.training.checkpoint import latest_checkpoint, require_checkpoint
+from medsimclr.training.distill import distill
+from medsimclr.training.finetune import finetune
+from medsimclr.training.pretrain import pretrain
+from medsimclr.training.run_log import read_metrics
+from tests.tiny_store import write_tiny_store
+
+SMALL = {"workers": 0, "device": "cpu", "precision": "fp32", "batch_size": 8, "log_seconds": 1e-6}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_tiny_store(tmp_path_factory.mktemp("store") / "tiny.zarr")
+
+
+def pretrain_config(store: Path, out: Path, **changes) -> PretrainConfig:
+    settings = {**SMALL, "epochs": 1, "view_px": 16, "policy": "simclr", **changes}
+    return PretrainConfig(store=store, out=out, **settings)
+
+
+@pytest.fixture(scope="module")
+def pretrained(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "pretrained"
+    pretrain(pretrain_config(store, out))
+    return out
+
+
+@pytest.fixture(scope="module")
+def finetuned(store, pretrained):
+    out = pretrained.parent / "finetuned"
+    finetune(FinetuneConfig(**SMALL, store=store, run=pretrained, out=out, labels=16, epochs=2))
+    return out
+
+
+def stop_after(step: int):
+    """Progress that sends this process SIGTERM once, as a scheduler would."""
+
+    def progress(done: int, total: int, line: str) -> None:
+        if done == step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    return progress
+
+
+def weights_digest(run: Path) -> str:
+    return sha256_of_file(require_checkpoint(run).folder / "model.safetensors")
+
+
+def test_resumed_pretraining_equals_uninterrupted(store, pretrained, tmp_path):
+    config = pretrain_config(store, tmp_path / "run")
+    with pytest.raises(CheckpointedError, match="stopped by SIGTERM after step 3 of 6"):
+        pretrain(config, progress=stop_after(3))
+    assert latest_checkpoint(config.out)[0].step == 3
+    pretrain(config.with_changes(workers=2))
+    assert weights_digest(config.out) == weights_digest(pretrained)
+    assert [row["step"] for row in read_metrics(config.out)] == [1, 2, 3, 4, 5, 6]
+
+
+def test_resumed_finetuning_equals_uninterrupted(store, pretrained, finetuned, tmp_path):
+    config = FinetuneConfig(
+        **SMALL, store=store, run=pretrained, out=tmp_path / "run", labels=16, epochs=2
+    )
+    with pytest.raises(CheckpointedError):
+        finetune(config, progress=stop_after(2))
+    finetune(config)
+    assert weights_digest(config.out) == weights_digest(finetuned)
+
+
+def test_resumed_distillation_equals_uninterrupted(store, finetuned, tmp_path):
+    whole = DistillConfig(**SMALL, store=store, run=finetuned, out=tmp_path / "whole", epochs=1)
+    distill(whole)
+    stopped = whole.with_changes(out=tmp_path / "stopped")
+    with pytest.raises(CheckpointedError):
+        distill(stopped, progress=stop_after(2))
+    distill(stopped)
+    assert weights_digest(stopped.out) == weights_digest(whole.out)
+
+
+def test_finished_run_is_left_alone(store, pretrained):
+    before = weights_digest(pretrained)
+    lines = []
+    config = pretrain_config(store, pretrained)
+    pretrain(config, progress=lambda done, total, line: lines.append(line))
+    assert lines == ["already done"]
+    assert weights_digest(pretrained) == before
+
+
+def test_other_configuration_is_refused_with_the_difference(store, pretrained):
+    with pytest.raises(ConfigError, match=r"temperature: 0\.1 -> 0\.5"):
+        pretrain(pretrain_config(store, pretrained, temperature=0.5))
+
+
+def test_other_store_is_refused(pretrained, tmp_path):
+    other = write_tiny_store(tmp_path / "other.zarr", seed=1)
+    with pytest.raises(ConfigError, match="store_sha256"):
+        pretrain(pretrain_config(other, pretrained))
+
+
+def test_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):
+    config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
+    pretrain(config)
+    newest = latest_checkpoint(config.out)[0].folder
+    weights = newest / "model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    checkpoint, damaged = latest_checkpoint(config.out)
+    assert checkpoint.step == 5
+    assert "model.safetensors fails its SHA-256" in damaged[0]
+
+
+def test_run_of_damaged_checkpoints_alone_is_an_integrity_error(pretrained, tmp_path):
+    folder = tmp_path / "run" / "checkpoints" / "step_00000001"
+    folder.mkdir(parents=True)
+    (folder / "manifest.json").write_text(json.dumps({"step": 1}))
+    with pytest.raises(IntegrityError, match="is damaged"):
+        require_checkpoint(tmp_path / "run")
+
+
+def test_non_finite_loss_stops_before_the_update(store, tmp_path):
+    config = pretrain_config(
+        store, tmp_path / "run", optimizer="sgd", base_lr=1e30, checkpoint_minutes=1e-9
+    )
+    with pytest.raises(NonFiniteLossError, match=r"the loss of step \d+ must be finite, got nan"):
+        pretrain(config)
+    for tensor in require_checkpoint(config.out).weights().values():
+        assert tensor.float().isfinite().all()
+
+
+def test_finetuning_starts_from_the_pretrained_weights(store, pretrained, tmp_path):
+    config = FinetuneConfig(
+        **SMALL,
+        store=store,
+        run=pretrained,
+        out=tmp_path / "frozen",
+        labels=8,
+        epochs=1,
+        freeze=True,
+    )
+    finetune(config)
+    before = require_checkpoint(pretrained).weights()
+    after = require_checkpoint(config.out).weights()
+    kept = [key for key in after if key.startswith("encoder.")]
+    assert kept
+    for key in kept:
+        assert (before[key] == after[key]).all(), key
+    assert after["supervised_head.weight"].abs().sum() > 0
+
+
+def test_only_training_patients_are_seen(finetuned):
+    split = (finetuned / "split.csv").read_text()
+    lineage = json.loads((finetuned / "lineage.json").read_text())
+    train = {line.split(",")[0] for line in split.splitlines() if line.endswith(",train")}
+    assert set(lineage["patients_labelled"]) <= train
+    assert set(lineage["patients_unlabelled"]) == train
+    labelled = (finetuned / "labelled_tiles.csv").read_text().splitlines()
+    assert len(labelled) == 17
