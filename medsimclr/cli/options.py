@@ -49,7 +49,7 @@ def build_command(model: type[Config], run: Run[Config]) -> Callable[..., None]:
     return command
 
 
-class exit_on_error:  # noqa: N801  (reads as a statement)
+class exit_on_error:
     """Show an error of ours as one sentence on stderr and exit with its code."""
 
     def __enter__(self) -> None:

@@ -21,25 +21,24 @@ import tifffile
 
 from medsimclr.demo.levelling import level_kinds
 from medsimclr.demo.noise import smooth_field
+from medsimclr.demo.regions import region_features
 from medsimclr.demo.stain import CENTRES, stain_to_rgb
 from medsimclr.demo.tissue import draw_tissue
 from medsimclr.errors import ConfigError, OutputError
 
 __all__ = ["Cohort", "write_cohort"]
 
-MPP = 0.5
-TIFF_TILE_PX = 256
-LEVEL_FACTORS = (1, 4, 16)
-JPEG_QUALITY = 90
-MIN_SIDE_PX = 512
+_MPP = 0.5
+_TIFF_TILE_PX = 256
+_LEVEL_FACTORS = (1, 4, 16)
+_JPEG_QUALITY = 90
+_MIN_SIDE_PX = 512
 # Standard deviation of the log of each patient's stain strengths; chosen here to be wide enough
 # that the difference between patients hides what difference in colour the kinds have left.
-STRENGTH_SPREAD = 0.13
-# Outlines are simplified to about this many pixels: well under one nucleus.
-OUTLINE_TOLERANCE_PX = 1.5
+_STRENGTH_SPREAD = 0.13
 
-Bools = npt.NDArray[np.bool_]
-Bytes = npt.NDArray[np.uint8]
+_Bools = npt.NDArray[np.bool_]
+_Bytes = npt.NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,8 +80,8 @@ def write_cohort(out: Path, *, n_slides: int, side_px: int, n_patients: int, see
             slide = f"demo_{i:03d}"
             rgb_HW3, tumor_HW, tissue_HW = _draw_slide(side_px, centre, seed, i, patient)
             _write_pyramid(cohort.slides_dir / f"{slide}.tif", rgb_HW3)
-            features = _features(tumor_HW & tissue_HW, "tumor")
-            features += _features(~tumor_HW & tissue_HW, "normal")
+            features = region_features(tumor_HW & tissue_HW, "tumor")
+            features += region_features(~tumor_HW & tissue_HW, "normal")
             text = json.dumps({"type": "FeatureCollection", "features": features})
             path = cohort.annotations_dir / f"{slide}.geojson"
             path.write_text(text + "\n", encoding="utf-8")
@@ -110,20 +109,20 @@ def _check(*, n_slides: int, side_px: int, n_patients: int, seed: int) -> None:
             f"n_slides must be at least n_patients ({n_patients}), got {n_slides!r}: "
             "every patient needs a slide."
         )
-    if side_px < MIN_SIDE_PX:
-        raise ConfigError(f"side_px must be at least {MIN_SIDE_PX}, got {side_px!r}.")
+    if side_px < _MIN_SIDE_PX:
+        raise ConfigError(f"side_px must be at least {_MIN_SIDE_PX}, got {side_px!r}.")
     if seed < 0:
         raise ConfigError(f"seed must be 0 or more, got {seed!r}.")
 
 
 def _draw_slide(
     side_px: int, centre: str, seed: int, slide_index: int, patient_index: int
-) -> tuple[Bytes, Bools, Bools]:
+) -> tuple[_Bytes, _Bools, _Bools]:
     """Draw one slide: rgb_HW3, tumor_HW and tissue_HW."""
     # Spawn keys keep the draws of patients and slides apart, whatever their numbers.
     of_patient = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, patient_index)))
     rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, slide_index)))
-    haematoxylin, eosin = np.exp(of_patient.normal(0, STRENGTH_SPREAD, 2))
+    haematoxylin, eosin = np.exp(of_patient.normal(0, _STRENGTH_SPREAD, 2))
     tissue_HW = _tissue_outline(side_px, rng)
     tumor_HW = _tumor_region(tissue_HW, rng)
     canvas_2HW = draw_tissue(tumor_HW, tissue_HW, rng)
@@ -136,7 +135,7 @@ def _draw_slide(
     return rgb_HW3, tumor_HW, tissue_HW
 
 
-def _tissue_outline(side_px: int, rng: np.random.Generator) -> Bools:
+def _tissue_outline(side_px: int, rng: np.random.Generator) -> _Bools:
     """Draw an irregular piece of tissue that nearly fills the square: tissue_HW."""
     shape_hw = (side_px, side_px)
     axis = np.linspace(-1, 1, side_px, dtype=np.float32)
@@ -147,11 +146,11 @@ def _tissue_outline(side_px: int, rng: np.random.Generator) -> Bools:
         16 * smooth_field(shape_hw, 120, rng) + 3 * smooth_field(shape_hw, 20, rng)
     ) / side_px
     limit_HW = np.minimum(limit_HW, 0.97)
-    tissue_HW: Bools = cubed_HW < limit_HW * limit_HW * limit_HW
+    tissue_HW: _Bools = cubed_HW < limit_HW * limit_HW * limit_HW
     return tissue_HW
 
 
-def _tumor_region(tissue_HW: Bools, rng: np.random.Generator) -> Bools:
+def _tumor_region(tissue_HW: _Bools, rng: np.random.Generator) -> _Bools:
     """Choose 35 to 60 % of the tissue as tumour, with smooth irregular borders: tumor_HW."""
     field_HW = smooth_field(tissue_HW.shape, tissue_HW.shape[0] / 2.2, rng)
     cut = np.quantile(field_HW[tissue_HW][::16], 1 - rng.uniform(0.35, 0.60))
@@ -160,46 +159,22 @@ def _tumor_region(tissue_HW: Bools, rng: np.random.Generator) -> Bools:
     return field_HW > cut
 
 
-def _features(mask_HW: Bools, name: str) -> list[dict[str, object]]:
-    """Turn a mask into GeoJSON features, one polygon a region, holes kept; level-0 pixels, xy."""
-    contours, tree = cv2.findContours(
-        mask_HW.astype(np.uint8), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE
-    )
-    rings: list[list[list[int]] | None] = []
-    for contour in contours:
-        outline = cv2.approxPolyDP(contour, OUTLINE_TOLERANCE_PX, True)[:, 0, :].tolist()
-        rings.append([*outline, outline[0]] if len(outline) >= 4 else None)
-    features: list[dict[str, object]] = []
-    for i, ring in enumerate(rings):
-        parent = tree[0][i][3]
-        if ring is None or parent >= 0:
-            continue
-        holes = [rings[j] for j in range(len(rings)) if tree[0][j][3] == i and rings[j] is not None]
-        features.append(
-            {
-                "type": "Feature",
-                "geometry": {"type": "Polygon", "coordinates": [ring, *holes]},
-                "properties": {"objectType": "annotation", "classification": {"name": name}},
-            }
-        )
-    return features
-
-
-def _write_pyramid(path: Path, rgb_HW3: Bytes) -> None:
+def _write_pyramid(path: Path, rgb_HW3: _Bytes) -> None:
     """Write a tiled pyramidal TIFF that openslide reads as generic-tiff with its mpp."""
     with tifffile.TiffWriter(path) as tiff:
-        for factor in LEVEL_FACTORS:
+        for factor in _LEVEL_FACTORS:
             size_xy = (rgb_HW3.shape[1] // factor, rgb_HW3.shape[0] // factor)
             pixels_HW3 = rgb_HW3
             if factor > 1:
-                pixels_HW3 = cv2.resize(rgb_HW3, size_xy, interpolation=cv2.INTER_AREA)
-            per_cm = 1e4 / (MPP * factor)
+                smaller_HW3 = cv2.resize(rgb_HW3, size_xy, interpolation=cv2.INTER_AREA)
+                pixels_HW3 = np.asarray(smaller_HW3, np.uint8)
+            per_cm = 1e4 / (_MPP * factor)
             tiff.write(
                 pixels_HW3,
-                tile=(TIFF_TILE_PX, TIFF_TILE_PX),
+                tile=(_TIFF_TILE_PX, _TIFF_TILE_PX),
                 photometric="rgb",
                 compression="jpeg",
-                compressionargs={"level": JPEG_QUALITY},
+                compressionargs={"level": _JPEG_QUALITY},
                 resolution=(per_cm, per_cm),
                 resolutionunit="CENTIMETER",
                 subfiletype=0 if factor == 1 else 1,

@@ -24,12 +24,11 @@ def smooth_field(
     linear = 4 if pitch_px >= 12 else 1
     cubic = round(pitch_px / linear)
     nodes_hw = (height // (cubic * linear) + 2, width // (cubic * linear) + 2)
-    noise = cv2.GaussianBlur(rng.standard_normal(nodes_hw, np.float32), (0, 0), 1.0)
-    noise /= 0.282  # deviation of white noise after that blur: 1 / (2 sqrt(pi))
-    field: npt.NDArray[np.float32] = cv2.resize(
-        noise, None, fx=cubic, fy=cubic, interpolation=cv2.INTER_CUBIC
-    )
+    noise = rng.standard_normal(nodes_hw, np.float32)
+    # 0.282 is the deviation of white noise after that blur, 1 / (2 sqrt(pi)).
+    nodes = np.asarray(cv2.GaussianBlur(noise, (0, 0), 1.0), np.float32) / np.float32(0.282)
+    field = cv2.resize(nodes, None, fx=cubic, fy=cubic, interpolation=cv2.INTER_CUBIC)
     if linear > 1:
         field = field[: height // linear + 2, : width // linear + 2]
         field = cv2.resize(field, None, fx=linear, fy=linear, interpolation=cv2.INTER_LINEAR)
-    return field[:height, :width]
+    return np.asarray(field[:height, :width], np.float32)

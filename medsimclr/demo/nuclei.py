@@ -27,10 +27,10 @@ __all__ = [
 
 # No patch is larger; tissue is drawn this much wider on every side.
 MARGIN_PX = 48
-N_ANGLES = 16
-N_VARIANTS = 8
+_N_ANGLES = 16
+_N_VARIANTS = 8
 
-Floats = npt.NDArray[np.float32]
+_Floats = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,23 +74,23 @@ TUMOR = NucleusKind(
 )  # fmt: skip
 
 
-def nucleus_bank(kind: NucleusKind, rng: np.random.Generator) -> tuple[Floats, Floats]:
-    """Draw a bank of nuclei, `N_VARIANTS` at each of `N_ANGLES` orientations.
+def nucleus_bank(kind: NucleusKind, rng: np.random.Generator) -> tuple[_Floats, _Floats]:
+    """Draw a bank of nuclei, `_N_VARIANTS` at each of `_N_ANGLES` orientations.
 
     Returns:
         opacity_K1SS in [0, 1] and density_K2SS (haematoxylin, eosin); patch k has its long axis at
-        angle pi * (k // N_VARIANTS) / N_ANGLES, clockwise from x as rows point down.
+        angle pi * (k // _N_VARIANTS) / _N_ANGLES, clockwise from x as rows point down.
     """
-    n_patches = N_ANGLES * N_VARIANTS
+    n_patches = _N_ANGLES * _N_VARIANTS
     patch_px = min(MARGIN_PX, 2 * int(1.25 * kind.long_px[1] + 2))
 
-    def draw(low: float, high: float) -> Floats:
+    def draw(low: float, high: float) -> _Floats:
         return rng.uniform(low, high, (n_patches, 1, 1)).astype(np.float32)
 
     axis = np.arange(patch_px, dtype=np.float32) - (patch_px - 1) / 2
     x_SS, y_SS = np.meshgrid(axis, axis)
     radius_SS = np.hypot(x_SS, y_SS)
-    tilt_K = np.repeat(np.arange(N_ANGLES), N_VARIANTS) * np.float32(np.pi / N_ANGLES)
+    tilt_K = np.repeat(np.arange(_N_ANGLES), _N_VARIANTS) * np.float32(np.pi / _N_ANGLES)
     theta_KSS = np.arctan2(y_SS, x_SS)[None] - tilt_K[:, None, None].astype(np.float32)
 
     long_K = draw(*kind.long_px)
@@ -104,9 +104,9 @@ def nucleus_bank(kind: NucleusKind, rng: np.random.Generator) -> tuple[Floats, F
     inside_KSS = np.minimum(edge_KSS, patch_px / 2 - 2) - radius_SS
     opacity_KSS = np.clip(inside_KSS / 1.6 + 0.5, 0, 1)
 
-    noise_KSS = rng.standard_normal((n_patches * patch_px, patch_px), np.float32)
-    noise_KSS = cv2.GaussianBlur(noise_KSS, (0, 0), 1.5).reshape(n_patches, patch_px, patch_px)
-    noise_KSS /= noise_KSS.std()
+    noise = rng.standard_normal((n_patches * patch_px, patch_px), np.float32)
+    noise = np.asarray(cv2.GaussianBlur(noise, (0, 0), 1.5), np.float32)
+    noise_KSS = (noise / noise.std()).reshape(n_patches, patch_px, patch_px)
     is_dark_K = draw(0, 1) < kind.dark_fraction
     structure_K = np.where(is_dark_K, 0.3, 1.0).astype(np.float32)
     base_K = np.where(is_dark_K, draw(1.15, 1.5), draw(*kind.density))
@@ -124,7 +124,7 @@ def nucleus_bank(kind: NucleusKind, rng: np.random.Generator) -> tuple[Floats, F
 
 
 def stamp_nuclei(
-    canvas_2HW: Floats,
+    canvas_2HW: _Floats,
     xy_N2: npt.NDArray[np.int64],
     angle_N: npt.NDArray[np.floating],
     *,
@@ -144,8 +144,8 @@ def stamp_nuclei(
     # Slightly translucent, so that overlapping nuclei show through as they do in a thick section.
     opacity_K1SS *= 0.92
     keep_K1SS, paint_K2SS = 1 - opacity_K1SS, opacity_K1SS * density_K2SS
-    bin_N = np.round(angle_N * N_ANGLES / np.pi).astype(np.int64) % N_ANGLES
-    patch_N = bin_N * N_VARIANTS + rng.integers(N_VARIANTS, size=len(bin_N))
+    bin_N = np.round(angle_N * _N_ANGLES / np.pi).astype(np.int64) % _N_ANGLES
+    patch_N = bin_N * _N_VARIANTS + rng.integers(_N_VARIANTS, size=len(bin_N))
     patch_px = density_K2SS.shape[-1]
     corner_N2 = xy_N2 - patch_px // 2
     limit_2 = np.array(canvas_2HW.shape[:0:-1]) - patch_px

@@ -16,15 +16,15 @@ from medsimclr.demo.noise import smooth_field
 
 __all__ = ["CENTRES", "STAIN_VECTORS", "Appearance", "stain_to_rgb"]
 
-Floats = npt.NDArray[np.float32]
+_Floats = npt.NDArray[np.float32]
 
 STAIN_VECTORS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11]], np.float32)
 STAIN_VECTORS /= np.linalg.norm(STAIN_VECTORS, axis=1, keepdims=True)
 
 # Deviations of the red and blue optical densities across a section, as dyes shift in hue. Chosen
 # here: two exact stains alone would leave traces of the kind in how the channels correlate.
-HUE_SPREAD = {0: 0.035, 2: 0.11}
-SENSOR_NOISE = 1.8
+_HUE_SPREAD = {0: 0.035, 2: 0.11}
+_SENSOR_NOISE = 1.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +50,7 @@ CENTRES = {
 
 
 def stain_to_rgb(
-    canvas_2HW: Floats,
+    canvas_2HW: _Floats,
     *,
     appearance: Appearance,
     strength: tuple[float, float],
@@ -72,7 +72,7 @@ def stain_to_rgb(
     vectors_23 = gain_2[:, None] * STAIN_VECTORS * np.array(appearance.channel_gain)
     canvas_HW2 = cv2.merge(list(canvas_2HW))
     density_HW3 = cv2.transform(canvas_HW2, -vectors_23.T)
-    for channel, spread in HUE_SPREAD.items():
+    for channel, spread in _HUE_SPREAD.items():
         patchiness_HW = smooth_field(shape_hw, 24, rng) * smooth_field(shape_hw, 260, rng)
         hue_HW = 1 + spread * (smooth_field(shape_hw, 180, rng) + patchiness_HW)
         density_HW3[..., channel] *= np.clip(hue_HW, 0.5, 1.5)
@@ -81,7 +81,7 @@ def stain_to_rgb(
     rgb_HW3 *= cv2.merge([light_HW * np.float32(glass) for glass in appearance.glass_rgb])
     # Noise for every pixel would cost more than the tissue; half a slide's side repeats unseen.
     half_hw = (shape_hw[0] // 2 + 1, shape_hw[1] // 2 + 1)
-    noise = np.float32(SENSOR_NOISE) * rng.standard_normal((*half_hw, 3), np.float32)
+    noise = np.float32(_SENSOR_NOISE) * rng.standard_normal((*half_hw, 3), np.float32)
     rgb_HW3 += np.tile(noise, (2, 2, 1))[: shape_hw[0], : shape_hw[1]]
     # convertScaleAbs rounds and saturates; nothing below zero matters under white light.
     rgb: npt.NDArray[np.uint8] = cv2.convertScaleAbs(np.maximum(rgb_HW3, 0))

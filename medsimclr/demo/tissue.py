@@ -30,20 +30,20 @@ from medsimclr.demo.nuclei import (
 
 __all__ = ["draw_tissue"]
 
-Floats = npt.NDArray[np.float32]
-Bools = npt.NDArray[np.bool_]
-Points = npt.NDArray[np.int64]
+_Floats = npt.NDArray[np.float32]
+_Bools = npt.NDArray[np.bool_]
+_Points = npt.NDArray[np.int64]
 
-GLAND_PITCH_PX = 166.0
-TUMOR_PITCH_PX = 31.0
-STROMA_PITCH_PX = 34.0
+_GLAND_PITCH_PX = 166.0
+_TUMOR_PITCH_PX = 31.0
+_STROMA_PITCH_PX = 34.0
 # Height of the glandular epithelium, basal membrane to lumen.
-EPITHELIUM_PX = 37.0
+_EPITHELIUM_PX = 37.0
 
 
 def _scatter(
     shape_hw: tuple[int, int], pitch_px: float, rng: np.random.Generator, *, jitter: float = 0.36
-) -> Points:
+) -> _Points:
     """Jitter a hexagonal grid: xy_N2, evenly crowded points without order to the eye."""
     rows = np.arange(0, shape_hw[0], pitch_px * 0.87)
     columns = np.arange(0.0, shape_hw[1], pitch_px)
@@ -54,12 +54,12 @@ def _scatter(
     return np.clip(np.round(xy_N2), 0, np.array(shape_hw[::-1]) - 1).astype(np.int64)
 
 
-def _where(xy_N2: Points, mask_HW: Bools) -> Points:
+def _where(xy_N2: _Points, mask_HW: _Bools) -> _Points:
     """Keep the points that lie in the mask."""
     return xy_N2[mask_HW[xy_N2[:, 1], xy_N2[:, 0]]]
 
 
-def _stroma(shape_hw: tuple[int, int], rng: np.random.Generator) -> tuple[Floats, Floats]:
+def _stroma(shape_hw: tuple[int, int], rng: np.random.Generator) -> tuple[_Floats, _Floats]:
     """Draw wavy collagen: eosin_HW and the direction angle_HW of its fibres.
 
     Fibres are the level lines of a smooth potential, looked up in one-dimensional noise.
@@ -82,11 +82,11 @@ def _stroma(shape_hw: tuple[int, int], rng: np.random.Generator) -> tuple[Floats
 
 
 def _glands(
-    normal_HW: Bools, rng: np.random.Generator
-) -> tuple[Bools, Points, npt.NDArray[np.float64]]:
+    normal_HW: _Bools, rng: np.random.Generator
+) -> tuple[_Bools, _Points, npt.NDArray[np.float64]]:
     """Place glands: gland_HW, and for each nucleus of their rings xy_N2 and long-axis angle_N."""
     room_HW = cv2.distanceTransform(normal_HW.astype(np.uint8), cv2.DIST_L2, 3)
-    centre_G2 = _scatter(normal_HW.shape, GLAND_PITCH_PX, rng, jitter=0.2)
+    centre_G2 = _scatter(normal_HW.shape, _GLAND_PITCH_PX, rng, jitter=0.2)
     apart_GG = np.hypot(*(centre_G2[:, None] - centre_G2[None]).transpose(2, 0, 1))
     np.fill_diagonal(apart_GG, np.inf)
     gland_HW = np.zeros(normal_HW.shape, np.uint8)
@@ -117,8 +117,8 @@ def _glands(
 
 
 def _cells(
-    shape_hw: tuple[int, int], xy_N2: Points, rng: np.random.Generator
-) -> tuple[Floats, Floats]:
+    shape_hw: tuple[int, int], xy_N2: _Points, rng: np.random.Generator
+) -> tuple[_Floats, _Floats]:
     """Give every pixel to its nearest nucleus: tone_HW, N(0, 1) of its cell, and border_HW."""
     far_HW = np.ones(shape_hw, np.uint8)
     far_HW[xy_N2[:, 1], xy_N2[:, 0]] = 0
@@ -132,20 +132,22 @@ def _cells(
     return tone_HW, _soft(border_HW, 0.9)
 
 
-def _paint(canvas_2HW: Floats, opacity_HW: Floats, colour: tuple[Floats | float, ...]) -> None:
+def _paint(canvas_2HW: _Floats, opacity_HW: _Floats, colour: tuple[_Floats | float, ...]) -> None:
     """Blend one concentration per stain into the canvas, in place."""
     for plane_HW, value in zip(canvas_2HW, colour, strict=True):
         plane_HW += opacity_HW * (value - plane_HW)
 
 
-def _soft(mask_HW: Bools, blur_px: float = 1.0) -> Floats:
+def _soft(mask_HW: _Bools, blur_px: float = 1.0) -> _Floats:
     """Blur a mask into an opacity in [0, 1]."""
     # In bytes, which blur several times faster; 1/255 of a stain cannot be seen.
     soft_HW = cv2.GaussianBlur(mask_HW.astype(np.uint8) * np.uint8(255), (0, 0), blur_px)
     return np.multiply(soft_HW, np.float32(1 / 255), dtype=np.float32)
 
 
-def _disks(shape_hw: tuple[int, int], xy_N2: Points, radius_N: npt.NDArray[np.floating]) -> Floats:
+def _disks(
+    shape_hw: tuple[int, int], xy_N2: _Points, radius_N: npt.NDArray[np.floating]
+) -> _Floats:
     """Draw filled disks with soft edges as opacity_HW."""
     mask_HW = np.zeros(shape_hw, np.uint8)
     for centre_xy, radius_px in zip(xy_N2.tolist(), radius_N.tolist(), strict=True):
@@ -153,17 +155,19 @@ def _disks(shape_hw: tuple[int, int], xy_N2: Points, radius_N: npt.NDArray[np.fl
     return _soft(mask_HW.astype(bool))
 
 
-def _paint_glands(canvas_2HW: Floats, gland_HW: Bools, tone_HW: Floats, border_HW: Floats) -> None:
+def _paint_glands(
+    canvas_2HW: _Floats, gland_HW: _Bools, tone_HW: _Floats, border_HW: _Floats
+) -> None:
     """Paint glands, pink at the base, with mucin towards a lumen scalloped by its cells."""
     depth_HW = cv2.distanceTransform(gland_HW.astype(np.uint8), cv2.DIST_L2, 5)
     mucin_HW = np.clip((depth_HW - 18 - 3 * tone_HW) / 9, 0, 1)
     eosin_HW = 0.46 - 0.24 * mucin_HW + 0.05 * tone_HW + 0.28 * border_HW
     _paint(canvas_2HW, _soft(gland_HW), (0.15 + 0.02 * tone_HW, eosin_HW))
-    lumen_HW = depth_HW > EPITHELIUM_PX + 2.5 * tone_HW
+    lumen_HW = depth_HW > _EPITHELIUM_PX + 2.5 * tone_HW
     _paint(canvas_2HW, _soft(lumen_HW, 1.3), (0.01, 0.02))
 
 
-def _sheets(tumor_HW: Bools, rng: np.random.Generator) -> tuple[Bools, Bools]:
+def _sheets(tumor_HW: _Bools, rng: np.random.Generator) -> tuple[_Bools, _Bools]:
     """Lay out the tumour: sheet_HW between thin septa, and gap_HW, its clefts and lumina."""
     shape_hw = tumor_HW.shape
     from_septum_HW = np.abs(
@@ -175,11 +179,11 @@ def _sheets(tumor_HW: Bools, rng: np.random.Generator) -> tuple[Bools, Bools]:
 
 
 def _paint_sheets(
-    canvas_2HW: Floats,
-    layout: tuple[Bools, Bools],
-    tumor_N2: Points,
-    tone_HW: Floats,
-    border_HW: Floats,
+    canvas_2HW: _Floats,
+    layout: tuple[_Bools, _Bools],
+    tumor_N2: _Points,
+    tone_HW: _Floats,
+    border_HW: _Floats,
     rng: np.random.Generator,
 ) -> None:
     """Paint tumour cytoplasm, uneven from cell to cell, with vacuoles and gaps."""
@@ -194,7 +198,7 @@ def _paint_sheets(
 
 
 def _fill_stroma(
-    canvas_2HW: Floats, stroma_HW: Bools, fibre_angle_HW: Floats, rng: np.random.Generator
+    canvas_2HW: _Floats, stroma_HW: _Bools, fibre_angle_HW: _Floats, rng: np.random.Generator
 ) -> None:
     """Put red cells, spindle nuclei along the fibres and lymphocytes into the stroma."""
     shape_hw = stroma_HW.shape
@@ -202,7 +206,7 @@ def _fill_stroma(
     blood_N2 = _where(_scatter(shape_hw, 12, rng), blood_HW)
     _paint(canvas_2HW, _disks(shape_hw, blood_N2, np.full(len(blood_N2), 6.0)), (0.02, 0.85))
 
-    spindle_N2 = _where(_scatter(shape_hw, STROMA_PITCH_PX, rng), stroma_HW)
+    spindle_N2 = _where(_scatter(shape_hw, _STROMA_PITCH_PX, rng), stroma_HW)
     angle_N = fibre_angle_HW[spindle_N2[:, 1], spindle_N2[:, 0]]
     stamp_nuclei(canvas_2HW, spindle_N2, angle_N, kind=SPINDLE, rng=rng)
 
@@ -211,18 +215,18 @@ def _fill_stroma(
     lymphocyte_N2 = _where(_scatter(shape_hw, 17, rng), stroma_HW)
     crowd_N = crowd_HW[lymphocyte_N2[:, 1], lymphocyte_N2[:, 0]]
     lymphocyte_N2 = lymphocyte_N2[rng.random(len(crowd_N)) < 0.14 + 0.25 * crowd_N]
-    angle_N = rng.uniform(0, np.pi, len(lymphocyte_N2))
-    stamp_nuclei(canvas_2HW, lymphocyte_N2, angle_N, kind=LYMPHOCYTE, rng=rng)
+    any_angle_N = rng.uniform(0, np.pi, len(lymphocyte_N2))
+    stamp_nuclei(canvas_2HW, lymphocyte_N2, any_angle_N, kind=LYMPHOCYTE, rng=rng)
 
 
-def _draw(tumor_HW: Bools, rng: np.random.Generator) -> Floats:
+def _draw(tumor_HW: _Bools, rng: np.random.Generator) -> _Floats:
     """Draw both kinds without an outline; see `draw_tissue`."""
     shape_hw = tumor_HW.shape
     stroma_HW, fibre_angle_HW = _stroma(shape_hw, rng)
     canvas_2HW = np.stack([0.07 + 0.10 * stroma_HW, stroma_HW])
     gland_HW, ring_N2, ring_angle_N = _glands(~tumor_HW, rng)
     sheet_HW, gap_HW = _sheets(tumor_HW, rng)
-    tumor_N2 = _where(_scatter(shape_hw, TUMOR_PITCH_PX, rng), sheet_HW & ~gap_HW)
+    tumor_N2 = _where(_scatter(shape_hw, _TUMOR_PITCH_PX, rng), sheet_HW & ~gap_HW)
     tumor_N2 = tumor_N2[rng.random(len(tumor_N2)) < 0.93]
     tumor_angle_N = rng.uniform(0, np.pi, len(tumor_N2))
 
@@ -237,7 +241,7 @@ def _draw(tumor_HW: Bools, rng: np.random.Generator) -> Floats:
     return canvas_2HW
 
 
-def draw_tissue(tumor_HW: Bools, tissue_HW: Bools, rng: np.random.Generator) -> Floats:
+def draw_tissue(tumor_HW: _Bools, tissue_HW: _Bools, rng: np.random.Generator) -> _Floats:
     """Draw tissue of both kinds as stain concentrations.
 
     Args:

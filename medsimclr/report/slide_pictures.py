@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from matplotlib.figure import Figure
 
 from medsimclr.config.heatmap import HeatmapConfig
 from medsimclr.data.labels import keep_classes
@@ -45,8 +46,8 @@ def draw_preview(store: TileStore, slide_id: str, out: Path) -> None:
         figure.savefig(out, dpi=_DPI)
 
 
-def draw_heatmap(config: HeatmapConfig) -> None:
-    """Predict every tile of a slide and draw the probability of one class beside the annotation.
+def draw_heatmap(config: HeatmapConfig) -> Figure:
+    """Predict every tile of a slide, draw one class beside the annotation, and save the picture.
 
     Raises:
         ConfigError: slide or class are unknown, or the store does not fit the run.
@@ -85,6 +86,7 @@ def draw_heatmap(config: HeatmapConfig) -> None:
     with output_errors(config.out):
         config.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(config.out, dpi=_DPI)
+    return figure
 
 
 def _find_slide(store: TileStore, slide_id: str) -> int:

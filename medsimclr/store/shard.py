@@ -60,7 +60,7 @@ class ShardReader:
         try:
             if self._codec == "zstd":
                 # Into `out`: a frame may claim any size, and would be given that much memory.
-                n_bytes = len(imagecodecs.zstd_decode(chunk, out=out_HW3.reshape(-1)))
+                n_bytes = len(imagecodecs.zstd_decode(chunk, out=out_HW3.reshape(-1).data))
                 assert n_bytes == out_HW3.size, n_bytes
                 return
             payload = self._checked(chunk, f"tile {row}")

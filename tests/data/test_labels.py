@@ -1,4 +1,5 @@
 from collections import Counter
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -48,7 +49,7 @@ def test_a_smaller_choice_is_part_of_a_larger_one(make_index, data, seed):
     index = make_index(labels, patients)
     choices = [set(choose_labelled(index, n_labels=n, seed=seed).tolist()) for n in range(n_tiles)]
     n_labelled = sum(value >= 0 for value in labels)
-    for n_labels, (smaller, larger) in enumerate(zip(choices, choices[1:], strict=False)):
+    for n_labels, (smaller, larger) in enumerate(pairwise(choices)):
         assert smaller <= larger
         assert len(smaller) == min(n_labels, n_labelled)
         assert all(labels[tile] >= 0 for tile in larger)

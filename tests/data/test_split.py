@@ -17,7 +17,7 @@ from medsimclr.errors import LabelError, SplitError
 
 
 def _cohort(n_by_label):
-    """Return the patient and label of each tile: three tiles of the patient's label, one of none."""
+    """Return patient and label of each tile; every patient has three labelled tiles and one not."""
     patients = [f"p{label}-{i}" for label, n in n_by_label.items() for i in range(n)]
     labels = [label for label, n in n_by_label.items() for _ in range(n)]
     patient_N = np.repeat(np.array(patients, np.str_), 4)

@@ -1,0 +1,42 @@
+"""Training curves of runs."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from medsimclr.errors import NoInputError
+from medsimclr.training.run_log import read_metrics
+
+__all__ = ["curves_figure"]
+
+_NOT_DRAWN = {"step"}
+
+
+def curves_figure(runs: Sequence[Path]) -> Figure:
+    """Draw every logged figure of every run over its steps; one row a run.
+
+    Raises:
+        NoInputError: a run has logged nothing.
+    """
+    logs = {run.name: read_metrics(run) for run in runs}
+    for run in runs:
+        if not logs[run.name]:
+            raise NoInputError(
+                f"{str(run)!r} must be a run directory with a metrics.jsonl, got none; give the "
+                "--out of pretrain, finetune or distill."
+            )
+    names = {run: [key for key in rows[0] if key not in _NOT_DRAWN] for run, rows in logs.items()}
+    n_columns = max(map(len, names.values()))
+    figure = Figure(figsize=(3.2 * n_columns, 2.4 * len(runs)), layout="constrained")
+    grid = figure.subplots(len(runs), n_columns, squeeze=False)
+    for axes_row, (run, rows) in zip(grid, logs.items(), strict=True):
+        for axes in axes_row[len(names[run]) :]:
+            axes.set_visible(False)
+        for axes, name in zip(axes_row, names[run], strict=False):
+            axes.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=1)
+            axes.set_title(f"{run}: {name}", fontsize=9)
+            axes.set_xlabel("step", fontsize=8)
+            axes.tick_params(labelsize=8)
+            axes.grid(alpha=0.3)
+    return figure

@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from medsimclr.files.checksum import sha256_of_file
+from medsimclr.tiling import source
+from medsimclr.tiling.source import batched, fingerprint, labels_of
+
+
+def test_the_label_is_the_class_that_covers_most_if_it_covers_enough():
+    coverage = np.array([[0.6, 0.4], [0.2, 0.5], [0.49, 0.1], [0, 0], [0.5, 0.7]], np.float32)
+    labels = labels_of(coverage, min_coverage=0.5)
+    assert labels.tolist() == [0, 1, -1, -1, 1]
+    assert labels.dtype == np.int16
+
+
+def test_without_classes_there_are_no_labels():
+    assert labels_of(np.zeros((3, 0), np.float32), min_coverage=0.5).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(
+    ("n_tiles", "sizes"), [(0, []), (3, [3]), (256, [256]), (513, [256, 256, 1])]
+)
+def test_tiles_are_joined_to_batches_of_a_shard_in_order(n_tiles, sizes):
+    tiles = [np.full((8, 8, 3), i % 251, np.uint8) for i in range(n_tiles)]
+    batches = list(batched(iter(tiles)))
+    assert [len(batch.images_NHW3) for batch in batches] == sizes
+    assert [batch.quality_NK.shape for batch in batches] == [(n, 1) for n in sizes]
+    joined = [image for batch in batches for image in batch.images_NHW3]
+    assert all((image == tile).all() for image, tile in zip(joined, tiles, strict=True))
+
+
+def test_a_small_file_is_known_by_its_sha256(tmp_path):
+    (tmp_path / "a").write_bytes(b"slide")
+    assert fingerprint(tmp_path / "a") == {"sha256": sha256_of_file(tmp_path / "a")}
+
+
+def test_a_large_file_is_known_by_its_size_and_blocks(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "_WHOLE_FILE_BYTES", 1000)
+    monkeypatch.setattr(source, "_BLOCK_BYTES", 16)
+    content = bytearray(range(256)) * 8
+    digests = []
+    for change in (None, 0, len(content) - 1, len(content)):
+        changed = bytearray(content)
+        if change == len(content):
+            changed.append(0)
+        elif change is not None:
+            changed[change] ^= 1
+        (tmp_path / "a").write_bytes(changed)
+        (digest,) = fingerprint(tmp_path / "a").items()
+        assert digest[0] == "quickhash"
+        digests.append(digest[1])
+    assert len(set(digests)) == 4
