@@ -19,3 +19,14 @@ def shared_data() -> Path:
             pytest.fail(f"CI must have the real data at {_SHARED_DATA}")
         pytest.skip("the real slides and tiles are not on this machine (../shared/data)")
     return _SHARED_DATA
+
+
+@pytest.fixture(scope="session")
+def smoke_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Output of `medsimclr demo --smoke`."""
+    from medsimclr.config.demo import DemoConfig
+    from medsimclr.demo.run import demo
+
+    out = tmp_path_factory.mktemp("demo") / "smoke"
+    demo(DemoConfig(out=out, smoke=True, workers=0))
+    return out

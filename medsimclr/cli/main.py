@@ -16,7 +16,7 @@ from medsimclr.cli import (
     tile,
 )
 
-__all__ = ["app", "main"]
+__all__ = ["app", "main", "version_option"]
 
 app = typer.Typer(
     help="From a folder of whole-slide images to a validated tile classifier.",

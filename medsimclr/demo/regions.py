@@ -36,10 +36,10 @@ def region_features(mask_HW: npt.NDArray[np.bool_], name: str) -> list[dict[str,
     polygons: dict[int, list[_Ring]] = {}
     for i, parent in enumerate(parents):
         if parent < 0:
-            polygons[i] = _rings(contours[i])
+            polygons[i] = _rings(np.asarray(contours[i], np.int32))
     for i, parent in enumerate(parents):
         if parent >= 0 and polygons[parent]:
-            polygons[parent] += _rings(contours[i])
+            polygons[parent] += _rings(np.asarray(contours[i], np.int32))
     return [
         {
             "type": "Feature",

@@ -31,7 +31,7 @@ from medsimclr.training.networks import build_classifier, load_classifier
 from medsimclr.training.run_directory import LABELLED, Lineage, open_run, read_lineage, run_split
 from medsimclr.training.run_log import Progress
 
-__all__ = ["distill"]
+__all__ = ["distill", "teaching_loss"]
 
 
 def distill(config: DistillConfig, *, progress: Progress = lambda done, total, line: None) -> None:

@@ -38,7 +38,7 @@ from medsimclr.training.networks import build_classifier, load_simclr
 from medsimclr.training.run_directory import LABELLED, Lineage, open_run, read_lineage, run_split
 from medsimclr.training.run_log import Progress
 
-__all__ = ["finetune", "label_tiles"]
+__all__ = ["finetune", "label_tiles", "set_training", "supervised_loss"]
 
 
 def finetune(

@@ -23,6 +23,7 @@ __all__ = [
     "build_simclr",
     "load_classifier",
     "load_simclr",
+    "parse_network",
 ]
 
 

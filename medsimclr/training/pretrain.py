@@ -33,7 +33,7 @@ from medsimclr.training.networks import Network, build_simclr
 from medsimclr.training.run_directory import Lineage, open_run
 from medsimclr.training.run_log import Progress
 
-__all__ = ["pretrain"]
+__all__ = ["choose_split", "contrastive_loss", "pretrain"]
 
 
 def pretrain(
