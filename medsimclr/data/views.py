@@ -15,8 +15,9 @@ from medsimclr.data.order import Sample
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.store.reader import TileStore
 
-__all__ = ["TileViews", "evaluation_view", "load_batches"]
+__all__ = ["RandomViewKind", "TileViews", "evaluation_view", "load_batches"]
 
+RandomViewKind = Literal["contrastive", "supervised"]
 ViewKind = Literal["contrastive", "supervised", "evaluation"]
 # Share of a tile's side that the evaluation view shows (SimCLR, `data_util.py`, CROP_PROPORTION).
 _CENTRE_SHARE = 0.875

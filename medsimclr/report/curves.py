@@ -10,8 +10,6 @@ from medsimclr.training.run_log import read_metrics
 
 __all__ = ["curves_figure"]
 
-_NOT_DRAWN = {"step"}
-
 
 def curves_figure(runs: Sequence[Path]) -> Figure:
     """Draw every logged figure of every run over its steps; one row a run.
@@ -26,16 +24,18 @@ def curves_figure(runs: Sequence[Path]) -> Figure:
                 f"{str(run)!r} must be a run directory with a metrics.jsonl, got none; give the "
                 "--out of pretrain, finetune or distill."
             )
-    names = {run: [key for key in rows[0] if key not in _NOT_DRAWN] for run, rows in logs.items()}
+    names = {
+        title: [key for key in rows[0] if key != "step"] for title, rows in logs.items()
+    }
     n_columns = max(map(len, names.values()))
     figure = Figure(figsize=(3.2 * n_columns, 2.4 * len(runs)), layout="constrained")
     grid = figure.subplots(len(runs), n_columns, squeeze=False)
-    for axes_row, (run, rows) in zip(grid, logs.items(), strict=True):
-        for axes in axes_row[len(names[run]) :]:
+    for axes_row, (title, rows) in zip(grid, logs.items(), strict=True):
+        for axes in axes_row[len(names[title]) :]:
             axes.set_visible(False)
-        for axes, name in zip(axes_row, names[run], strict=False):
+        for axes, name in zip(axes_row, names[title], strict=False):
             axes.plot([row["step"] for row in rows], [row[name] for row in rows], linewidth=1)
-            axes.set_title(f"{run}: {name}", fontsize=9)
+            axes.set_title(f"{title}: {name}", fontsize=9)
             axes.set_xlabel("step", fontsize=8)
             axes.tick_params(labelsize=8)
             axes.grid(alpha=0.3)

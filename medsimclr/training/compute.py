@@ -1,14 +1,23 @@
 """Where and in which precision the networks compute."""
 
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 import torch
 from torch import nn
 from torch.nn.utils import convert_conv2d_weight_memory_format
 
+from medsimclr.config.training import TrainingConfig
 from medsimclr.errors import ConfigError
 
-__all__ = ["Precision", "autocast", "choose_device", "choose_precision", "on_device", "to_images"]
+__all__ = [
+    "Compute",
+    "Precision",
+    "choose_compute",
+    "choose_device",
+    "choose_precision",
+    "on_device",
+    "to_images",
+]
 
 Precision = Literal["fp32", "bf16"]
 Module = TypeVar("Module", bound=nn.Module)
@@ -47,9 +56,22 @@ def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.devi
     return "bf16" if has_bf16 else "fp32"
 
 
-def autocast(precision: Precision, device: torch.device) -> torch.autocast:
-    """Return the context in which forward passes run; weights stay float32."""
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+class Compute(NamedTuple):
+    """Device and precision of a run."""
+
+    device: torch.device
+    precision: Precision
+
+    def autocast(self) -> torch.autocast:
+        """Return the context in which forward passes run; weights stay float32."""
+        is_bf16 = self.precision == "bf16"
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=is_bf16)
+
+
+def choose_compute(config: TrainingConfig) -> Compute:
+    """Return device and precision that a training configuration asks for."""
+    device = choose_device(config.device)
+    return Compute(device, choose_precision(config.precision, device))
 
 
 def to_images(view_BHWC: torch.Tensor, device: torch.device) -> torch.Tensor:

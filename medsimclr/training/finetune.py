@@ -14,29 +14,19 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.data.labels import apply_label_table, choose_labelled, keep_classes
-from medsimclr.data.order import BatchOrder
 from medsimclr.data.split import Part, require_labels
 from medsimclr.data.tile_index import TileIndex
-from medsimclr.data.views import TileViews, load_batches
-from medsimclr.files.atomic import write_text
 from medsimclr.models.simclr import Classifier
-from medsimclr.training.compute import (
-    Precision,
-    autocast,
-    choose_device,
-    choose_precision,
-    on_device,
-    to_images,
-)
-from medsimclr.training.loop import Batch, Loss, build_optimizer, build_plan, train
+from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
+from medsimclr.training.loop import Batch, Loss
 from medsimclr.training.material import Material, check_tiles_fit, open_material, patients_in
-from medsimclr.training.networks import build_classifier, load_simclr
-from medsimclr.training.run_directory import LABELLED, Lineage, open_run, read_lineage, run_split
+from medsimclr.training.networks import Network, build_classifier, load_simclr
+from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
 from medsimclr.training.run_log import Progress
+from medsimclr.training.session import inherited_policy, train_on_tiles
 
 __all__ = ["finetune", "label_tiles", "set_training", "supervised_loss"]
 
@@ -54,19 +44,10 @@ def finetune(
     split = run_split(config.run)
     material = open_material(config.store)
     index, classes = label_tiles(material, config.label_table, config.classes)
-    pretrained, pretrained_network = load_simclr(config.run)
-    check_tiles_fit(material, pretrained_network, run=config.run)
+    model, network = _starting_network(config, classes)
+    check_tiles_fit(material, network, run=config.run)
     tiles = _labelled_tiles(material, index, split, config)
-    network = pretrained_network.model_copy(
-        update={"kind": "classifier", "head_layer": config.head_layer, "classes": classes}
-    )
-    model = build_classifier(network, seed=config.seed)
-    if config.init == "pretrained":
-        model.encoder.load_state_dict(pretrained.encoder.state_dict())
-        kept = pretrained.head.prefix(layer=config.head_layer)
-        model.head_layers.load_state_dict(kept.state_dict())
-    policy_name = config.policy or before.policy
-    policy = load_policy(policy_name, options=config.policy_options)
+    policy_name, policy = inherited_policy(config, before)
     is_pretrained = config.init == "pretrained"
     lineage = Lineage(
         command="finetune",
@@ -77,39 +58,23 @@ def finetune(
         patients_labelled=patients_in(tiles),
         identity=config.identity() | {"run": before.identity, "classes": classes},
     )
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    plan = build_plan(config, n_tiles=len(tiles), n_views=1)
-    model = on_device(model, device)
+    compute = choose_compute(config)
+    model = on_device(model, compute.device)
     set_training(model, freeze=config.freeze)
-    optimizer = build_optimizer(
-        model, name=config.optimizer, lr=plan.peak_lr, weight_decay=config.weight_decay
-    )
-    views = TileViews(
-        config.store,
-        tiles,
-        kind="supervised",
+    train_on_tiles(
+        config,
+        module=model,
+        loss_of=supervised_loss(model, compute=compute),
+        tiles=tiles,
         policy=policy,
-        view_px=network.view_px,
-        seed=config.seed,
+        kind="supervised",
+        network=network,
+        lineage=lineage,
+        split=split,
+        compute=compute,
+        progress=progress,
+        tables={LABELLED: _labelled_table(material, tiles, classes)},
     )
-    with open_run(config, lineage, split, device=device) as run:
-        _write_labelled(run / LABELLED, material, tiles, classes)
-        train(
-            run,
-            module=model,
-            optimizer=optimizer,
-            loss_of=supervised_loss(model, precision=precision, device=device),
-            batches_from=lambda step: load_batches(
-                views,
-                BatchOrder(len(tiles), config.batch_size, config.seed, step, plan.total_steps),
-                n_workers=config.workers,
-                is_pinned=device.type == "cuda",
-            ),
-            plan=plan,
-            network=network,
-            progress=progress,
-        )
 
 
 def label_tiles(
@@ -144,18 +109,31 @@ def set_training(model: Classifier, *, freeze: bool) -> None:
         model.supervised_head.requires_grad_(True)
 
 
-def supervised_loss(model: Classifier, *, precision: Precision, device: torch.device) -> Loss:
+def supervised_loss(model: Classifier, *, compute: Compute) -> Loss:
     """Return the mean cross-entropy of a batch, with its accuracy."""
 
     def loss_of(batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         views_VBHWC, label_B = batch
-        label_B = label_B.to(device)
-        with autocast(precision, device):
-            logits_BK = model(to_images(views_VBHWC[0], device))
+        label_B = label_B.to(compute.device)
+        with compute.autocast():
+            logits_BK = model(to_images(views_VBHWC[0], compute.device))
         loss = F.cross_entropy(logits_BK.float(), label_B)
         return loss, {"accuracy": (logits_BK.argmax(dim=1) == label_B).float().mean()}
 
     return loss_of
+
+
+def _starting_network(config: FinetuneConfig, classes: list[str]) -> tuple[Classifier, Network]:
+    pretrained, pretrained_network = load_simclr(config.run)
+    network = pretrained_network.model_copy(
+        update={"kind": "classifier", "head_layer": config.head_layer, "classes": classes}
+    )
+    model = build_classifier(network, seed=config.seed)
+    if config.init == "pretrained":
+        model.encoder.load_state_dict(pretrained.encoder.state_dict())
+        kept = pretrained.head.prefix(layer=config.head_layer)
+        model.head_layers.load_state_dict(kept.state_dict())
+    return model, network
 
 
 def _labelled_tiles(
@@ -168,7 +146,7 @@ def _labelled_tiles(
     return chosen
 
 
-def _write_labelled(path: Path, material: Material, tiles: TileIndex, classes: list[str]) -> None:
+def _labelled_table(material: Material, tiles: TileIndex, classes: list[str]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["slide", "x", "y", "label", "id"])
@@ -177,4 +155,4 @@ def _write_labelled(path: Path, material: Material, tiles: TileIndex, classes: l
     xy = tiles.level0_xy_N2.tolist()
     for slide_id, (x, y), name, tile in zip(slide_ids, xy, names, tiles.id_N, strict=True):
         writer.writerow([slide_id, x, y, name, tile])
-    write_text(path, text.getvalue())
+    return text.getvalue()

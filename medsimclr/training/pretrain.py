@@ -11,27 +11,18 @@ import torch
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.data.order import BatchOrder
 from medsimclr.data.split import Part, draw_split, read_split
 from medsimclr.data.tile_index import patients_of
-from medsimclr.data.views import TileViews, load_batches
-from medsimclr.errors import ConfigError
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
-from medsimclr.training.compute import (
-    Precision,
-    autocast,
-    choose_device,
-    choose_precision,
-    on_device,
-    to_images,
-)
-from medsimclr.training.loop import Batch, Loss, build_optimizer, build_plan, train
+from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
+from medsimclr.training.loop import Batch, Loss
 from medsimclr.training.material import Material, open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
-from medsimclr.training.run_directory import Lineage, open_run
+from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
+from medsimclr.training.session import check_batch_size, train_on_tiles
 
 __all__ = ["choose_split", "contrastive_loss", "pretrain"]
 
@@ -49,11 +40,7 @@ def pretrain(
     material = open_material(config.store)
     split = choose_split(config, material)
     tiles = material.training_tiles(split)
-    if config.batch_size > len(tiles):
-        raise ConfigError(
-            f"--batch-size must be at most the {len(tiles)} training tiles, got "
-            f"{config.batch_size}; lower it or tile more slides."
-        )
+    check_batch_size(config, tiles)
     network = Network(
         kind="simclr",
         depth=config.depth,
@@ -73,39 +60,21 @@ def pretrain(
         patients_labelled=[],
         identity=config.identity(),
     )
-    device = choose_device(config.device)
-    precision = choose_precision(config.precision, device)
-    plan = build_plan(config, n_tiles=len(tiles), n_views=2)
-    model = on_device(build_simclr(network, seed=config.seed), device)
-    optimizer = build_optimizer(
-        model, name=config.optimizer, lr=plan.peak_lr, weight_decay=config.weight_decay
-    )
-    views = TileViews(
-        config.store,
-        tiles,
-        kind="contrastive",
+    compute = choose_compute(config)
+    model = on_device(build_simclr(network, seed=config.seed), compute.device).train()
+    train_on_tiles(
+        config,
+        module=model,
+        loss_of=contrastive_loss(model, temperature=config.temperature, compute=compute),
+        tiles=tiles,
         policy=policy,
-        view_px=config.view_px,
-        seed=config.seed,
+        kind="contrastive",
+        network=network,
+        lineage=lineage,
+        split=split,
+        compute=compute,
+        progress=progress,
     )
-    with open_run(config, lineage, split, device=device) as run:
-        train(
-            run,
-            module=model.train(),
-            optimizer=optimizer,
-            loss_of=contrastive_loss(
-                model, temperature=config.temperature, precision=precision, device=device
-            ),
-            batches_from=lambda step: load_batches(
-                views,
-                BatchOrder(len(tiles), config.batch_size, config.seed, step, plan.total_steps),
-                n_workers=config.workers,
-                is_pinned=device.type == "cuda",
-            ),
-            plan=plan,
-            network=network,
-            progress=progress,
-        )
 
 
 def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Part]:
@@ -122,16 +91,14 @@ def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Par
     )
 
 
-def contrastive_loss(
-    model: SimCLR, *, temperature: float, precision: Precision, device: torch.device
-) -> Loss:
+def contrastive_loss(model: SimCLR, *, temperature: float, compute: Compute) -> Loss:
     """Return the loss of a batch of two views, with its contrastive accuracy and entropy."""
 
     def loss_of(batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
         views_VBHWC, _ = batch
         # Both views pass as one batch: batch norm sees their joint statistics, as in the reference.
-        images_BCHW = to_images(views_VBHWC.flatten(0, 1), device)
-        with autocast(precision, device):
+        images_BCHW = to_images(views_VBHWC.flatten(0, 1), compute.device)
+        with compute.autocast():
             z_a_ND, z_b_ND = model(images_BCHW).chunk(2)
         result = nt_xent(z_a_ND, z_b_ND, temperature=temperature)
         return result.loss, {"accuracy": result.accuracy, "entropy": result.entropy}

@@ -14,7 +14,7 @@ def polygons_of(mask_HW):
     return [shape(feature["geometry"]) for feature in region_features(mask_HW, "tumor")]
 
 
-def test_feature_is_a_named_quPath_annotation():
+def test_feature_is_a_named_qupath_annotation():
     feature = region_features(disk(100, (50, 40), 20), "tumor")[0]
     assert feature["type"] == "Feature"
     assert feature["properties"] == {

@@ -62,12 +62,12 @@ def weights_digest(run: Path) -> str:
 
 def test_resumed_pretraining_equals_uninterrupted(store, pretrained, tmp_path):
     config = pretrain_config(store, tmp_path / "run")
-    with pytest.raises(CheckpointedError, match="stopped by SIGTERM after step 3 of 6"):
+    with pytest.raises(CheckpointedError, match="stopped by SIGTERM after step 3 of 7"):
         pretrain(config, progress=stop_after(3))
     assert latest_checkpoint(config.out)[0].step == 3
     pretrain(config.with_changes(workers=2))
     assert weights_digest(config.out) == weights_digest(pretrained)
-    assert [row["step"] for row in read_metrics(config.out)] == [1, 2, 3, 4, 5, 6]
+    assert [row["step"] for row in read_metrics(config.out)] == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_resumed_finetuning_equals_uninterrupted(store, pretrained, finetuned, tmp_path):
@@ -119,7 +119,7 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):
     content[len(content) // 2] ^= 1
     weights.write_bytes(content)
     checkpoint, damaged = latest_checkpoint(config.out)
-    assert checkpoint.step == 5
+    assert checkpoint.step == 6
     assert "model.safetensors fails its SHA-256" in damaged[0]
 
 
