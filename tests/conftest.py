@@ -13,7 +13,7 @@ _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
-    """Real slides, tiles and CIFAR-10 beside the checkout; a user's clone lacks them, CI does not."""
+    """Real slides, tiles and CIFAR-10 beside the checkout; CI has them, a user may not."""
     if not _SHARED_DATA.is_dir():
         if os.environ.get("CI"):
             pytest.fail(f"CI must have the real data at {_SHARED_DATA}")

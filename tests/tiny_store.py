@@ -1,5 +1,6 @@
 """A tile store of small synthetic tiles, made in a moment, for tests of everything above it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +9,7 @@ from medsimclr.files.checksum import sha256_of_value
 from medsimclr.store.schema import RootMeta
 from medsimclr.store.writer import StoreWriter, TileBatch
 
+ImagesOf = Callable[[int, int, int], np.ndarray]
 CLASSES = ["normal", "tumor"]
 
 
@@ -16,10 +18,14 @@ def write_tiny_store(
     *,
     n_patients: int = 6,
     tiles_per_patient: int = 12,
-    tile_px: int = 16,
+    tile_px: int = 36,
     seed: int = 0,
+    images_of: ImagesOf | None = None,
 ) -> Path:
-    """Write a store of one slide per patient; class 1 tiles are striped, class 0 tiles are not."""
+    """Write a store of one slide per patient; class 1 tiles are striped, class 0 tiles are not.
+
+    `images_of` (number, side, seed) draws other tiles.
+    """
     path.mkdir()
     tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
     meta = RootMeta(
@@ -35,8 +41,12 @@ def write_tiny_store(
     rng = np.random.default_rng(seed)
     for patient in range(n_patients):
         label = np.arange(tiles_per_patient) % 2
-        images = rng.integers(150, 220, (tiles_per_patient, tile_px, tile_px, 3)).astype(np.uint8)
-        images[label == 1, ::4] -= 120
+        if images_of is not None:
+            images = images_of(tiles_per_patient, tile_px, patient)
+        else:
+            shape = (tiles_per_patient, tile_px, tile_px, 3)
+            images = rng.integers(150, 220, shape).astype(np.uint8)
+            images[label == 1, ::4] -= 120
         writer.write_slide(
             facts={
                 "slide_id": f"slide_{patient}",

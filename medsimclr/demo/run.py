@@ -1,7 +1,9 @@
 """`medsimclr demo`: the whole path on slides of its own making, by the commands' own functions."""
 
 import shlex
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from medsimclr.config.base import CommandConfig, Flag
@@ -13,7 +15,7 @@ from medsimclr.config.heatmap import HeatmapConfig
 from medsimclr.config.policies import PoliciesConfig
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.config.tile import TileConfig
-from medsimclr.demo.cohort import write_cohort
+from medsimclr.demo.cohort import Cohort, write_cohort
 from medsimclr.evaluation.result import Evaluation
 from medsimclr.report.evaluate import evaluate
 from medsimclr.report.policy_sheets import draw_policy_sheets
@@ -84,75 +86,85 @@ class DemoResult:
 def demo(config: DemoConfig, *, progress: Progress = lambda done, total, line: None) -> DemoResult:
     """Make a cohort and run tile, pretrain, finetune, distill, evaluate and the pictures on it."""
     size = SMOKE if config.smoke else FULL
-    out = config.out
-    commands: list[str] = []
-
-    def say(line: str, settings: CommandConfig | None = None) -> None:
-        progress(0, 0, line)
-        if settings is not None:
-            commands.append(_as_command(line, settings))
-
-    say(f"making {size.n_slides} synthetic slides")
+    progress(0, 0, f"making {size.n_slides} synthetic slides")
     cohort = write_cohort(
-        out / "cohort",
+        config.out / "cohort",
         n_slides=size.n_slides,
         side_px=size.side_px,
         n_patients=size.n_slides,
         seed=config.seed,
     )
-    store = out / "tiles.zarr"
-    tiling = TileConfig(
-        inputs=[cohort.slides_dir],
-        out=store,
-        mpp=0.5,
-        tile_px=size.tile_px,
-        annotations=cohort.annotations_dir,
-        slides_csv=cohort.slides_csv,
-    )
-    say("tile", tiling)
-    tile(tiling, progress=progress)
-    shared = {"store": store, "seed": config.seed, "workers": config.workers}
-    pretraining = PretrainConfig(
-        **shared,
-        out=out / "pretrained",
-        epochs=size.pretrain_epochs,
-        batch_size=128,
-        view_px=size.view_px,
-    )
-    say("pretrain", pretraining)
-    pretrain(pretraining, progress=progress)
-    finetuning = FinetuneConfig(
-        **shared,
-        run=pretraining.out,
-        out=out / "finetuned",
-        labels=size.labels,
-        epochs=size.finetune_epochs,
-    )
-    say("finetune", finetuning)
-    finetune(finetuning, progress=progress)
-    distilling = DistillConfig(
-        **shared,
-        run=finetuning.out,
-        out=out / "distilled",
-        epochs=size.distill_epochs,
-    )
-    say("distill", distilling)
-    distill(distilling, progress=progress)
-    evaluating = EvaluateConfig(
-        **shared, runs=[finetuning.out, distilling.out], out=out / "evaluation"
-    )
-    say("evaluate", evaluating)
-    evaluation = evaluate(evaluating, progress=progress)
-    places = _draw(config, finetuning, say)
+    steps = _configure(config, size, cohort)
+    commands: list[str] = []
+
+    def say(name: str, settings: CommandConfig) -> None:
+        progress(0, 0, name)
+        commands.append(_as_command(name, settings))
+
+    say("tile", steps.tile)
+    tile(steps.tile, progress=progress)
+    say("pretrain", steps.pretrain)
+    pretrain(steps.pretrain, progress=progress)
+    say("finetune", steps.finetune)
+    finetune(steps.finetune, progress=progress)
+    say("distill", steps.distill)
+    distill(steps.distill, progress=progress)
+    say("evaluate", steps.evaluate)
+    evaluation = evaluate(steps.evaluate, progress=progress)
+    places = _draw(config.out, steps.finetune, say)
     return DemoResult(commands=commands, evaluation=evaluation, places=places)
 
 
-def _draw(config: DemoConfig, finetuning: FinetuneConfig, say: Any) -> dict[str, str]:
-    out, store = config.out, TileStore(finetuning.store)
+@dataclass(frozen=True)
+class _Steps:
+    tile: TileConfig
+    pretrain: PretrainConfig
+    finetune: FinetuneConfig
+    distill: DistillConfig
+    evaluate: EvaluateConfig
+
+
+def _configure(config: DemoConfig, size: DemoSize, cohort: Cohort) -> _Steps:
+    out, store = config.out, config.out / "tiles.zarr"
+    shared = {"store": store, "seed": config.seed, "workers": config.workers}
+    pretrained, finetuned, distilled = (
+        out / name for name in ("pretrained", "finetuned", "distilled")
+    )
+    return _Steps(
+        tile=TileConfig(
+            inputs=[cohort.slides_dir],
+            out=store,
+            mpp=0.5,
+            tile_px=size.tile_px,
+            annotations=cohort.annotations_dir,
+            slides_csv=cohort.slides_csv,
+        ),
+        pretrain=PretrainConfig(
+            **shared,
+            out=pretrained,
+            epochs=size.pretrain_epochs,
+            batch_size=128,
+            view_px=size.view_px,
+        ),
+        finetune=FinetuneConfig(
+            **shared,
+            run=pretrained,
+            out=finetuned,
+            labels=size.labels,
+            epochs=size.finetune_epochs,
+        ),
+        distill=DistillConfig(**shared, run=finetuned, out=distilled, epochs=size.distill_epochs),
+        evaluate=EvaluateConfig(**shared, runs=[finetuned, distilled], out=out / "evaluation"),
+    )
+
+
+def _draw(
+    out: Path, finetuning: FinetuneConfig, say: Callable[[str, CommandConfig], None]
+) -> dict[str, str]:
+    store = TileStore(finetuning.store)
     split = run_split(finetuning.out)
     tested = [s.slide_id for s in store.slides if split.get(s.patient or s.slide_id) == "test"]
     slide_id = tested[0]
-    say("drawing the pictures")
     draw_preview(store, slide_id, out / "pictures" / f"tiles_{slide_id}.png")
     drawing = PoliciesConfig(store=finetuning.store, out=out / "pictures" / "policies")
     say("policies", drawing)

@@ -24,9 +24,7 @@ def curves_figure(runs: Sequence[Path]) -> Figure:
                 f"{str(run)!r} must be a run directory with a metrics.jsonl, got none; give the "
                 "--out of pretrain, finetune or distill."
             )
-    names = {
-        title: [key for key in rows[0] if key != "step"] for title, rows in logs.items()
-    }
+    names = {title: [key for key in rows[0] if key != "step"] for title, rows in logs.items()}
     n_columns = max(map(len, names.values()))
     figure = Figure(figsize=(3.2 * n_columns, 2.4 * len(runs)), layout="constrained")
     grid = figure.subplots(len(runs), n_columns, squeeze=False)

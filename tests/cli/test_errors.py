@@ -31,11 +31,11 @@ def place(tmp_path_factory) -> Path:
     """A store, and runs of every kind, a step or two long."""
     place = tmp_path_factory.mktemp("cli")
     write_tiny_store(place / "tiny.zarr")
-    small = "--batch-size 8 --epochs 1 --workers 0 --device cpu".split()
+    small = ["--batch-size", "8", "--epochs", "1", "--workers", "0", "--device", "cpu"]
     for words in (
-        "pretrain tiny.zarr --out pre --view-px 16 --policy simclr".split(),
-        "finetune pre --store tiny.zarr --out fine --labels 8".split(),
-        "distill fine --store tiny.zarr --out student".split(),
+        ["pretrain", "tiny.zarr", "--out", "pre", "--view-px", "36", "--policy", "simclr"],
+        ["finetune", "pre", "--store", "tiny.zarr", "--out", "fine", "--labels", "8"],
+        ["distill", "fine", "--store", "tiny.zarr", "--out", "student"],
     ):
         result = medsimclr(*words, *small, cwd=place)
         assert result.returncode == 0, result.stderr
@@ -81,7 +81,8 @@ def test_labels_csv_with_an_unknown_image(tmp_path):
 def test_label_table_with_an_unknown_slide(place):
     (place / "labels.csv").write_text("slide,label\nslide_0,tumor\nslide_99,normal\n")
     result = medsimclr(
-        *"finetune pre --store tiny.zarr --out x --label-table labels.csv".split(), cwd=place
+        *"finetune pre --store tiny.zarr --out x --label-table labels.csv".split(),
+        cwd=place,
     )
     assert_refused(result, 2, "'labels.csv', line 3: unknown slide 'slide_99'; known: slide_0")
     assert not (place / "x").exists()
@@ -90,7 +91,8 @@ def test_label_table_with_an_unknown_slide(place):
 def test_label_table_with_a_missing_column(place):
     (place / "labels.csv").write_text("slide,diagnosis\nslide_0,tumor\n")
     result = medsimclr(
-        *"finetune pre --store tiny.zarr --out x --label-table labels.csv".split(), cwd=place
+        *"finetune pre --store tiny.zarr --out x --label-table labels.csv".split(),
+        cwd=place,
     )
     assert_refused(result, 2, "must have the column 'label'")
 
@@ -111,7 +113,8 @@ def test_testing_on_a_patient_trained_on(place):
     split = "patient,split\n" + "".join(f"P{i},test\n" for i in range(6))
     (place / "all_test.csv").write_text(split)
     result = medsimclr(
-        *"evaluate fine --store tiny.zarr --out eval --split all_test.csv".split(), cwd=place
+        *"evaluate fine --store tiny.zarr --out eval --split all_test.csv".split(),
+        cwd=place,
     )
     assert_refused(result, 2, "was trained on with labels in run 'fine'")
 
@@ -133,7 +136,18 @@ def test_unknown_configuration_key_lists_the_known_ones(place):
 
 def test_output_of_another_configuration(place):
     result = medsimclr(
-        *"pretrain tiny.zarr --out pre --view-px 16 --policy simclr --batch-size 8".split(),
+        *[
+            "pretrain",
+            "tiny.zarr",
+            "--out",
+            "pre",
+            "--view-px",
+            "36",
+            "--policy",
+            "simclr",
+            "--batch-size",
+            "8",
+        ],
         *"--epochs 2 --workers 0 --device cpu".split(),
         cwd=place,
     )
@@ -158,14 +172,25 @@ def test_folder_that_is_no_store(place):
 def test_damaged_store_is_an_integrity_failure(place, tmp_path):
     shutil.copytree(place / "tiny.zarr", tmp_path / "tiny.zarr")
     (tmp_path / "tiny.zarr" / "slide_3" / "images" / "c/0/0/0/0").unlink()
-    words = "pretrain tiny.zarr --out x --view-px 16 --batch-size 8 --epochs 2 --workers 0"
+    words = "pretrain tiny.zarr --out x --view-px 36 --batch-size 8 --epochs 2 --workers 0"
     result = medsimclr(*words.split(), "--set", "test_fraction=0", cwd=tmp_path)
     assert_refused(result, 7, "slide_3", "No such file")
 
 
 def test_evaluate_prints_intervals_and_baselines(place):
     result = medsimclr(
-        *"evaluate fine student --store tiny.zarr --out result --workers 0".split(), cwd=place
+        *[
+            "evaluate",
+            "fine",
+            "student",
+            "--store",
+            "tiny.zarr",
+            "--out",
+            "result",
+            "--workers",
+            "0",
+        ],
+        cwd=place,
     )
     assert result.returncode == 0, result.stderr
     for name in ("fine", "student", "colour statistics", "random encoder", "from scratch"):

@@ -49,11 +49,11 @@ def test_a_selection_keeps_the_numbers_of_its_tiles(store_path):
 
 def test_a_pair_is_two_different_crops_of_its_own_tile(store_path):
     views = _views(store_path)
-    batch, labels = views.__getitems__([(0, 14), (0, 2)])
+    batch, labels = views.__getitems__([(0, 14), (0, 5)])
     assert batch.shape == (2, 2, 16, 16, 3)
     assert batch.dtype == torch.uint8
     assert labels.tolist() == [1, 1]
-    tiles = TileStore(store_path).read_tiles([1, 0], [2, 2])
+    tiles = TileStore(store_path).read_tiles([1, 0], [2, 5])
     for b in range(2):
         assert not torch.equal(batch[0, b], batch[1, b])
         for v in range(2):

@@ -50,3 +50,13 @@ def test_a_large_file_is_known_by_its_size_and_blocks(tmp_path, monkeypatch):
         assert digest[0] == "quickhash"
         digests.append(digest[1])
     assert len(set(digests)) == 4
+
+
+def test_large_files_of_one_byte_repeated_are_known_by_their_size(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "_WHOLE_FILE_BYTES", 1000)
+    monkeypatch.setattr(source, "_BLOCK_BYTES", 16)
+    digests = []
+    for n_bytes in (2000, 2001):
+        (tmp_path / "a").write_bytes(bytes(n_bytes))
+        digests.append(fingerprint(tmp_path / "a"))
+    assert digests[0] != digests[1]

@@ -28,7 +28,7 @@ def store(tmp_path_factory):
 
 
 def pretrain_config(store: Path, out: Path, **changes) -> PretrainConfig:
-    settings = {**SMALL, "epochs": 1, "view_px": 16, "policy": "simclr", **changes}
+    settings = {**SMALL, "epochs": 1, "view_px": 36, "policy": "simclr", **changes}
     return PretrainConfig(store=store, out=out, **settings)
 
 
