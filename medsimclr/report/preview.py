@@ -23,7 +23,8 @@ __all__ = ["preview_figure"]
 # Okabe and Ito's palette as in the heat map, so that a class keeps its colour between pictures.
 _CLASS_COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#f0e442")
 _UNLABELLED_COLOUR = "#808080"
-_OUTLINE_COLOUR = "#111111"
+_OUTLINE_COLOUR, _OUTLINE_ON_DARK = "#111111", "#ffcc00"
+_DARK_GREY_LEVEL = 64
 _FILL_OPACITY = 0.38
 _MIN_PANEL_INCHES, _PANEL_INCHES, _MAX_PANEL_INCHES = 2.5, 5.0, 8.0
 
@@ -67,8 +68,10 @@ def preview_figure(
     for axes in (slide, tiling):
         axes.imshow(thumbnail_HW3, extent=(0.0, float(width), float(height), 0.0))
     entries = _tiles(tiling, level0_xy_N2, tile_level0_px, label_N, class_names)
-    _outline(tiling, mask_HW, dimensions_level0_xy)
-    entries.append(Line2D([], [], color=_OUTLINE_COLOUR, linewidth=1.2, label="tissue outline"))
+    is_dark = thumbnail_HW3.mean() < _DARK_GREY_LEVEL
+    colour = _OUTLINE_ON_DARK if is_dark else _OUTLINE_COLOUR
+    _outline(tiling, mask_HW, dimensions_level0_xy, colour=colour)
+    entries.append(Line2D([], [], color=colour, linewidth=1.2, label="tissue outline"))
     # Below the panel: on the slide it would hide tissue.
     tiling.legend(
         handles=entries, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False
@@ -121,7 +124,11 @@ def _tiles(
 
 
 def _outline(
-    axes: Axes, mask_HW: npt.NDArray[np.bool_], dimensions_level0_xy: tuple[int, int]
+    axes: Axes,
+    mask_HW: npt.NDArray[np.bool_],
+    dimensions_level0_xy: tuple[int, int],
+    *,
+    colour: str,
 ) -> None:
     """Draw the border of the tissue; glass around the slide closes it at the edges."""
     if not mask_HW.any():
@@ -131,4 +138,4 @@ def _outline(
     # Mask pixel i covers i to i + 1, so its value stands at i + 0.5; padding adds one on each side.
     x = np.clip((np.arange(columns + 2) - 0.5) / columns, 0, 1) * width
     y = np.clip((np.arange(rows + 2) - 0.5) / rows, 0, 1) * height
-    axes.contour(x, y, padded, levels=[0.5], colors=[_OUTLINE_COLOUR], linewidths=1.2)
+    axes.contour(x, y, padded, levels=[0.5], colors=[colour], linewidths=1.2)

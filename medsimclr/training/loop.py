@@ -1,6 +1,7 @@
 """The one training loop: pretrain, finetune and distill give it a loss and batches."""
 
 import math
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -123,6 +124,8 @@ def train(
                 step += 1
                 if stop.signal is not None and step < plan.total_steps:
                     save()
+                    if stop.signal is signal.SIGINT:
+                        raise KeyboardInterrupt
                     raise CheckpointedError(
                         f"stopped by {stop.signal.name} after step {step} of {plan.total_steps}, "
                         "with a checkpoint; run the same command again to go on."

@@ -46,14 +46,21 @@ def finetuned(store, pretrained):
     return out
 
 
-def stop_after(step: int):
-    """Progress that sends this process SIGTERM once, as a scheduler would."""
+def stop_after(step: int, number: signal.Signals = signal.SIGTERM):
+    """Progress that sends this process a signal once, as a scheduler or a person would."""
 
     def progress(done: int, total: int, line: str) -> None:
         if done == step:
-            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), number)
 
     return progress
+
+
+def test_ctrl_c_checkpoints_and_interrupts(store, tmp_path):
+    config = pretrain_config(store, tmp_path / "run")
+    with pytest.raises(KeyboardInterrupt):
+        pretrain(config, progress=stop_after(2, signal.SIGINT))
+    assert latest_checkpoint(config.out)[0].step == 2
 
 
 def weights_digest(run: Path) -> str:
