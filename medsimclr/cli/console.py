@@ -2,6 +2,7 @@
 
 import json
 import sys
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -12,6 +13,8 @@ from rich.table import Table
 
 __all__ = ["print_json", "print_lines", "print_table", "show_progress"]
 
+# Below what training logs anyway (log_seconds), so that no line of it is lost.
+_LINE_SECONDS = 2.0
 Report = Callable[[int, int, str], None]
 
 
@@ -20,7 +23,7 @@ def show_progress(what: str) -> Iterator[Report]:
     """Give a function (done, total, line) that draws a bar on a terminal and prints lines else."""
     console = Console(stderr=True)
     if not console.is_terminal:
-        yield lambda done, total, line: _write_line(what, done, total, line)
+        yield _LineReport(what)
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TextColumn("{task.fields[line]}"), console=console) as bars:
@@ -56,7 +59,18 @@ def print_table(cells: Sequence[Sequence[str]]) -> None:
     Console(file=sys.stdout, width=None if is_terminal else 160).print(table)
 
 
-def _write_line(what: str, done: int, total: int, line: str) -> None:
-    place = f"{what} {done}/{total} · " if total else ""
-    sys.stderr.write(f"{place}{line}\n")
-    sys.stderr.flush()
+class _LineReport:
+    """A line every few seconds; always the last one, and what has no count."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+        self._said = 0.0
+
+    def __call__(self, done: int, total: int, line: str) -> None:
+        now = time.monotonic()
+        if total and done < total and now - self._said < _LINE_SECONDS:
+            return
+        self._said = now
+        place = f"{self._what} {done}/{total} · " if total else ""
+        sys.stderr.write(f"{place}{line}\n")
+        sys.stderr.flush()

@@ -27,6 +27,8 @@ def _run(config: DemoConfig, as_json: bool) -> None:
         ]
     )
     print_table(result_table(evaluation.rows))
+    warnings = evaluation.rows[0].intervals.warnings
+    print_lines([f"note: {note}" for note in (*evaluation.notes, *warnings)])
     print_lines(["", "Where everything lies:"])
     print_lines([f"  {path}  {what}" for path, what in result.places.items()])
 

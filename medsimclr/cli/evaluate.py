@@ -19,8 +19,9 @@ def _run(config: EvaluateConfig, as_json: bool) -> None:
     unit = evaluation.unit
     print_lines(
         [
-            f"{evaluation.n_tiles} test tiles of {evaluation.n_patients} patients never trained on "
-            f"with labels; 95 % intervals by resampling {unit}s"
+            f"{evaluation.n_tiles} test tiles of {evaluation.n_patients} "
+            f"{'patients' if unit == 'tile' else unit + 's'} never trained on with labels; "
+            f"95 % intervals by resampling {unit}s"
         ]
     )
     print_table(result_table(evaluation.rows))

@@ -11,7 +11,7 @@ def print_training_result(run: Path, *, as_json: bool) -> None:
     """Print the last logged figures of a run and where it lies."""
     from medsimclr.training.run_log import read_metrics
 
-    last = read_metrics(run)[-1]
+    last = (read_metrics(run) or [{"step": 0}])[-1]
     if as_json:
         print_json({"run": str(run), **last})
         return

@@ -52,6 +52,11 @@ class CommandConfig(BaseModel):
         """Return the resolved configuration as TOML- and JSON-ready values, None left out."""
         return self.model_dump(mode="json", exclude_none=True)
 
+    def with_absolute_paths(self) -> Self:
+        """Return a copy whose paths hold from any folder, for a record that is read again."""
+        paths = {k: v.absolute() for k, v in self if isinstance(v, Path)}
+        return self.model_copy(update=paths)
+
     def with_changes(self, **changes: object) -> Self:
         """Return a validated copy with some fields replaced."""
         return type(self).model_validate({**self.model_dump(), **changes})

@@ -14,7 +14,7 @@ class DemoConfig(CommandConfig):
     """Make synthetic slides and take them through the whole path: a classifier in minutes."""
 
     out: Annotated[Path, Flag()] = Path("medsimclr-demo")
-    """Folder for everything that the demo makes."""
+    """Folder for everything that the demo makes; another one for --smoke."""
     smoke: Annotated[bool, Flag()] = False
     """A few steps of everything, within a minute: does it run at all?"""
     seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)

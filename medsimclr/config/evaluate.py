@@ -30,7 +30,7 @@ class EvaluateConfig(CommandConfig):
     batch_size: int = Field(default=256, ge=1)
     """Tiles at once."""
     seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
-    """Seed of the bootstrap and the baselines."""
+    """Seed of the bootstrap, the random encoder and the linear probes."""
     device: Annotated[str, Flag()] = "auto"
     """auto, cpu, cuda or cuda:N."""
     workers: Annotated[int, Flag()] = Field(default=1, ge=0, le=256)

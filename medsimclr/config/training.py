@@ -9,8 +9,10 @@ from medsimclr.config.base import CommandConfig, Flag
 
 __all__ = ["TrainingConfig"]
 
-# What may differ between a run and its continuation: none of it changes what is computed.
-_MACHINE_FIELDS = {"store", "out", "workers", "device", "checkpoint_minutes", "log_seconds"}
+# Places and machine, which may differ between a run and its continuation. What a place holds counts
+# by its content: the run records digests of store, checkpoint and tables beside this.
+_PLACES = {"store", "out", "run", "split", "label_table"}
+_MACHINE = {"workers", "device", "precision", "checkpoint_minutes", "log_seconds"}
 
 
 class TrainingConfig(CommandConfig):
@@ -52,6 +54,7 @@ class TrainingConfig(CommandConfig):
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of the run: its configuration without paths and machine.
 
-        A store is known by its content, which the run records beside this.
+        The run adds the precision that was chosen, and digests of what the paths held.
         """
-        return {key: value for key, value in self.record().items() if key not in _MACHINE_FIELDS}
+        left_out = _PLACES | _MACHINE
+        return {key: value for key, value in self.record().items() if key not in left_out}

@@ -11,7 +11,7 @@ from medsimclr.data.tile_index import TileIndex
 from medsimclr.errors import LabelError
 from medsimclr.files.table import Row, read_table
 
-__all__ = ["apply_label_table", "choose_labelled", "keep_classes"]
+__all__ = ["apply_label_table", "choose_labelled", "keep_classes", "renumber"]
 
 
 def apply_label_table(
@@ -72,8 +72,13 @@ def keep_classes(
     if unknown:
         known = ", ".join(names) or "none (tile with --annotations or a labels.csv)"
         raise LabelError(f"unknown class {unknown[0]!r}; the labels have: {known}.")
+    return renumber(index, names, kept), list(kept)
+
+
+def renumber(index: TileIndex, names: Sequence[str], kept: Sequence[str]) -> TileIndex:
+    """Number the labels by `kept` instead of `names`; a label that is not kept becomes -1."""
     new_of = np.array([kept.index(name) if name in kept else -1 for name in names] + [-1])
-    return replace(index, label_N=new_of[index.label_N]), list(kept)
+    return replace(index, label_N=new_of[index.label_N])
 
 
 def choose_labelled(index: TileIndex, *, n_labels: int, seed: int) -> npt.NDArray[np.int64]:

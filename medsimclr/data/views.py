@@ -1,5 +1,6 @@
 """Views of tiles in batches: two random to contrast, one random to learn, one fixed to test."""
 
+import signal
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -118,10 +119,17 @@ def load_batches(
         batch_sampler=order,
         num_workers=n_workers,
         collate_fn=_unchanged,
+        worker_init_fn=_leave_signals_to_parent,
         pin_memory=is_pinned,
         prefetch_factor=4 if n_workers else None,
     )
     return iter(loader)
+
+
+def _leave_signals_to_parent(worker: int) -> None:
+    # Schedulers signal the whole process group; a dead worker would keep the parent from saving.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -1,12 +1,13 @@
 """`medsimclr demo`: the whole path on slides of its own making, by the commands' own functions."""
 
+import json
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medsimclr.config.base import CommandConfig, Flag
+from medsimclr.config.base import CommandConfig, Flag, difference
 from medsimclr.config.demo import DemoConfig
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.evaluate import EvaluateConfig
@@ -16,7 +17,9 @@ from medsimclr.config.policies import PoliciesConfig
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.config.tile import TileConfig
 from medsimclr.demo.cohort import Cohort, write_cohort
+from medsimclr.errors import ConfigError
 from medsimclr.evaluation.result import Evaluation
+from medsimclr.files.atomic import output_errors, write_json
 from medsimclr.report.evaluate import evaluate
 from medsimclr.report.policy_sheets import draw_policy_sheets
 from medsimclr.report.slide_pictures import draw_heatmap, draw_preview
@@ -30,7 +33,7 @@ from medsimclr.training.run_log import Progress
 
 __all__ = ["DemoResult", "DemoSize", "demo"]
 
-TUMOR = "tumor"
+_TUMOR = "tumor"
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,17 @@ class DemoSize:
     distill_epochs: int
 
 
-FULL = DemoSize(
+_FULL = DemoSize(
     n_slides=12,
     side_px=2048,
     tile_px=128,
     view_px=64,
     labels=200,
-    pretrain_epochs=20,
+    pretrain_epochs=8,
     finetune_epochs=20,
-    distill_epochs=12,
+    distill_epochs=6,
 )
-SMOKE = DemoSize(
+_SMOKE = DemoSize(
     n_slides=6,
     side_px=1024,
     tile_px=128,
@@ -80,12 +83,14 @@ class DemoResult:
 
     def record(self) -> dict[str, Any]:
         """Return what matters as JSON values."""
-        return {"commands": self.commands, "places": self.places}
+        rows = {row.name: asdict(row.metrics) for row in self.evaluation.rows}
+        return {"commands": self.commands, "result": rows, "places": self.places}
 
 
 def demo(config: DemoConfig, *, progress: Progress = lambda done, total, line: None) -> DemoResult:
     """Make a cohort and run tile, pretrain, finetune, distill, evaluate and the pictures on it."""
-    size = SMOKE if config.smoke else FULL
+    size = _SMOKE if config.smoke else _FULL
+    _claim(config)
     progress(0, 0, f"making {size.n_slides} synthetic slides")
     cohort = write_cohort(
         config.out / "cohort",
@@ -113,6 +118,28 @@ def demo(config: DemoConfig, *, progress: Progress = lambda done, total, line: N
     evaluation = evaluate(steps.evaluate, progress=progress)
     places = _draw(config.out, steps.finetune, say)
     return DemoResult(commands=commands, evaluation=evaluation, places=places)
+
+
+def _claim(config: DemoConfig) -> None:
+    """Record what the folder is a demo of, or refuse one that holds something else."""
+    path = config.out / "demo.json"
+    record = {"smoke": config.smoke, "seed": config.seed}
+    if path.is_file():
+        changes = difference(json.loads(path.read_bytes()), record)
+        if changes:
+            raise ConfigError(
+                f"--out {str(config.out)!r} holds another demo ({'; '.join(changes)}); choose "
+                "another --out."
+            )
+        return
+    with output_errors(config.out):
+        config.out.mkdir(parents=True, exist_ok=True)
+    if any(config.out.iterdir()):
+        raise ConfigError(
+            f"--out {str(config.out)!r} must be new, empty or a demo, got other files; choose "
+            "another --out."
+        )
+    write_json(path, record)
 
 
 @dataclass(frozen=True)
@@ -174,7 +201,7 @@ def _draw(
         store=finetuning.store,
         slide=slide_id,
         out=out / "pictures" / f"heatmap_{slide_id}.png",
-        class_name=TUMOR,
+        class_name=_TUMOR,
     )
     say("heatmap", mapping)
     draw_heatmap(mapping)

@@ -23,7 +23,8 @@ def exclusive_lock(folder: Path) -> Iterator[None]:
     """
     with output_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        file = (folder.parent / f".{folder.name}.lock").open("w")
+        real = folder.resolve()
+        file = (real.parent / f".{real.name}.lock").open("w")
     with file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -8,18 +8,21 @@ baselines/        the network trained from scratch
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from medsimclr.config.base import difference, dump_toml
 from medsimclr.config.evaluate import EvaluateConfig
-from medsimclr.data.split import is_in, read_split, require_labels
+from medsimclr.data.split import Split, is_in, read_split, require_labels
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.errors import ConfigError, SplitError
 from medsimclr.evaluation.result import Evaluation, ModelRow, model_row, to_json
-from medsimclr.files.atomic import output_errors, write_text
+from medsimclr.files.atomic import output_errors, write_json, write_text
+from medsimclr.files.checksum import sha256_of_file, sha256_of_value
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.report.evaluation_figure import evaluation_figure
 from medsimclr.training.baselines import (
@@ -30,6 +33,7 @@ from medsimclr.training.baselines import (
     read_labelled,
     scratch_probabilities,
 )
+from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.compute import choose_device
 from medsimclr.training.finetune import label_tiles
 from medsimclr.training.inference import predict_probabilities
@@ -62,6 +66,7 @@ def evaluate(
     require_labels(test.label_N, what="the test tiles")
     notes = _check_lineage(config.runs, lineages, test)
     with exclusive_lock(config.out):
+        _claim(config, material, split)
         predicted, network = _predict_runs(config, material, test, progress)
         if config.baselines:
             predicted |= _predict_baselines(config, network, test, progress)
@@ -78,6 +83,34 @@ def evaluate(
         )
         _write(config.out, evaluation, material, test, next(iter(predicted.values())))
     return evaluation
+
+
+def _claim(config: EvaluateConfig, material: Material, split: Split) -> None:
+    """Record what the figures are of, or refuse an output that holds figures of something else."""
+    table = config.label_table
+    record = {
+        "command": "evaluate",
+        "configuration": config.identity(),
+        "runs": {run.name: require_checkpoint(run).identity() for run in config.runs},
+        "store_sha256": material.sha256,
+        "split_sha256": sha256_of_value(dict(split)),
+        "label_table": sha256_of_file(table) if table else "",
+    }
+    path = config.out / "lineage.json"
+    if path.is_file():
+        changes = difference(json.loads(path.read_bytes()), record)
+        if changes:
+            raise ConfigError(
+                f"result {str(config.out)!r} belongs to another configuration "
+                f"({'; '.join(changes)}); choose another --out."
+            )
+    elif any(config.out.iterdir()):
+        raise ConfigError(
+            f"--out {str(config.out)!r} must be new, empty or a result, got other files; choose "
+            "another --out."
+        )
+    write_json(path, record)
+    write_text(config.out / "config.toml", dump_toml(config.with_absolute_paths().record()))
 
 
 def _check_lineage(runs: Sequence[Path], lineages: Sequence[Lineage], test: TileIndex) -> list[str]:

@@ -33,7 +33,7 @@ def draw_policy_sheets(config: PoliciesConfig) -> dict[str, Path]:
     # As many slides as rows, if there are: stains differ between slides.
     order = rng.permutation(len(index))
     first_of_slide = {int(index.slide_N[i]): int(i) for i in order[::-1]}
-    chosen = [*first_of_slide.values(), *order.tolist()][: config.tiles]
+    chosen = list(dict.fromkeys([*first_of_slide.values(), *order.tolist()]))[: config.tiles]
     tiles_NHW3 = store.read_tiles(index.slide_N[chosen].tolist(), index.row_N[chosen].tolist())
     sheets: dict[str, Path] = {}
     with output_errors(config.out):

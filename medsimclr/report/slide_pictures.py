@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from medsimclr.config.heatmap import HeatmapConfig
-from medsimclr.data.labels import keep_classes
+from medsimclr.data.labels import renumber
 from medsimclr.errors import ConfigError
 from medsimclr.files.atomic import output_errors
 from medsimclr.report.heatmap import heatmap_figure
@@ -62,7 +62,7 @@ def draw_heatmap(config: HeatmapConfig) -> Figure:
         raise ConfigError(
             f"--class-name must be one of {', '.join(network.classes)}, got {class_name!r}."
         )
-    index, _ = keep_classes(material.index, material.store.meta.classes, network.classes)
+    index = renumber(material.index, material.store.meta.classes, network.classes)
     tiles = index.select(index.slide_N == slide_index)
     probabilities_NK = predict_probabilities(
         model,

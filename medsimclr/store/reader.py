@@ -69,7 +69,7 @@ class TileStore:
         return np.concatenate([self.slide_table(index, name) for index in range(len(self.slides))])
 
     def slide_table(self, slide_index: int, name: str) -> npt.NDArray[Any]:
-        """Return one per-tile array of one slide, checked; label -1 where it is absent.
+        """Return one per-tile array of one slide, checked.
 
         Raises:
             IntegrityError: the array is missing, has another size or fails its checksum.

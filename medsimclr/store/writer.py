@@ -15,6 +15,7 @@ from zarr.codecs import ShardingCodec
 from medsimclr.config.base import difference
 from medsimclr.errors import ConfigError
 from medsimclr.files.atomic import (
+    PARTIAL_SUFFIX,
     output_errors,
     remove_partials,
     sync_folder,
@@ -68,7 +69,7 @@ class StoreWriter:
         root = path / "zarr.json"
         if root.is_file():
             _check_same(path, read_meta(root, RootMeta), meta)
-        elif any(path.iterdir()):
+        elif any(not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir()):
             raise ConfigError(
                 f"--out {str(path)!r} must be new, empty or a tile store, got a folder with other "
                 "files; choose another --out."

@@ -40,7 +40,7 @@ class ImageGroup:
     """The images of one slide, with the patient that they come from."""
 
     slide_id: str
-    patient: str
+    patient: str | None
     centre: str | None
     images: tuple[LabelledImage, ...]
     classes: tuple[str, ...]
@@ -72,13 +72,13 @@ class ImageGroup:
                 "patient": self.patient,
                 "centre": self.centre,
                 "vendor": "images",
-                "mpp": None,
+                "mpp": self._shared_mpp(),
                 "mpp_source": "labels.csv or --source-mpp" if self.target_mpp else None,
                 "dimensions_level0_xy": None,
                 "tile_level0_px": None,
                 "level": 0,
                 "level_mpp": None,
-                "resampling": "area" if self.target_mpp else "none",
+                "resampling": "none" if self._is_native(parts) else "area",
                 "source": self.inputs(),
                 "images": [image.name for image in self.images],
             },
@@ -90,6 +90,13 @@ class ImageGroup:
             },
             batches=batched(self._read(parts)),
         )
+
+    def _shared_mpp(self) -> float | None:
+        scales = {image.mpp for image in self.images}
+        return scales.pop() if len(scales) == 1 else None
+
+    def _is_native(self, parts: list[tuple[int, npt.NDArray[np.int64], float]]) -> bool:
+        return all(side == self.tile_px for _, _, side in parts)
 
     def _grid(self, image: LabelledImage) -> tuple[npt.NDArray[np.int64], float]:
         with open_slide(image.path) as slide:
@@ -154,7 +161,12 @@ def image_groups(
                 f"table {str(table)!r}, line {row.line}: image {name!r} must be a file beside the "
                 "table, got none; correct the name or remove the line."
             )
-        key = (row.get(column) if column else None) or name
+        key = row.get(column) if column else name
+        if not key:
+            raise LabelError(
+                f"table {str(table)!r}, line {row.line}: {column!r} is empty; say what the image "
+                "belongs to, or images of one patient may be split."
+            )
         slide_id = slide_id_of(Path(key.replace("/", "_") + ".x"))
         if key_of.setdefault(slide_id, key) != key:
             raise LabelError(
@@ -165,7 +177,7 @@ def image_groups(
     return [
         ImageGroup(
             slide_id=slide_id,
-            patient=_one(table, group, "patient") or slide_id,
+            patient=_one(table, group, "patient"),
             centre=_one(table, group, "centre"),
             images=tuple(_image(table, row, source_mpp=source_mpp) for row in group),
             classes=classes,

@@ -99,15 +99,36 @@ def _slides(config: TileConfig, paths: Sequence[Path]) -> Inputs:
                 centre=row.get("centre") if row else None,
             )
         )
-    notes = []
-    if config.slides_csv is not None and (absent := [i for i in ids if i not in rows]):
-        notes.append(
-            f"{len(absent)} of {len(ids)} slides have no row in slides.csv (first: {absent[0]!r}); "
-            "each counts as a patient of its own."
-        )
+    notes = _patient_notes(config, ids, rows)
     if config.annotations is not None and len(annotations) < len(ids):
         notes.append(f"{len(ids) - len(annotations)} of {len(ids)} slides have no annotation.")
     return _checked(sources, classes, notes)
+
+
+def _patient_notes(config: TileConfig, ids: Sequence[str], rows: dict[str, Row]) -> list[str]:
+    """Say where slides.csv and the slides do not meet: a patient missed here may leak later."""
+    if config.slides_csv is None:
+        return ["no slides.csv: each slide counts as a patient of its own."]
+    if not any(slide_id in rows for slide_id in ids):
+        raise LabelError(
+            f"table {str(config.slides_csv)!r} must name the given slides, got no row for any of "
+            f"them; slides: {', '.join(ids[:5])}; rows: {', '.join(list(rows)[:5])}."
+        )
+    notes = []
+    blank = [i for i in ids if i not in rows or not rows[i].get("patient")]
+    if blank:
+        notes.append(
+            f"{len(blank)} of {len(ids)} slides have no patient in slides.csv (first: "
+            f"{blank[0]!r}); each counts as a patient of its own."
+        )
+    lines = {row.line: row.values["slide"] for row in rows.values()}
+    matched = {rows[i].line for i in ids if i in rows}
+    unknown = [slide for line, slide in sorted(lines.items()) if line not in matched]
+    if unknown:
+        notes.append(
+            f"{len(unknown)} rows of slides.csv name no given slide (first: {unknown[0]!r})."
+        )
+    return notes
 
 
 def _annotations(folder: Path | None, slide_ids: Sequence[str]) -> dict[str, Path]:

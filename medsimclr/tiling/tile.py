@@ -1,5 +1,6 @@
 """The run of `medsimclr tile`: sources in, one committed slide after the other out."""
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -7,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medsimclr.config.tile import TileConfig
-from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideError
+from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideError, UnsafeInputError
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.store.schema import RootMeta, SlideMeta
@@ -18,6 +19,8 @@ from medsimclr.tiling.source import QUALITY_NAMES, TileSource
 
 __all__ = ["TileReport", "tile"]
 
+# What one slide may fail with while the others go on.
+_REFUSED = (SlideError, UnsafeInputError)
 Progress = Callable[[int, int, str], None]
 
 
@@ -77,7 +80,7 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
         done = len(report.kept)
         for slide_id, outcome in _outcomes(todo, writer, n_processes=config.workers):
             done += 1
-            if isinstance(outcome, SlideError):
+            if isinstance(outcome, _REFUSED):
                 report.failed[slide_id] = str(outcome)
             elif isinstance(outcome, MedSimCLRError):
                 raise outcome
@@ -106,16 +109,25 @@ def _root_meta(config: TileConfig, inputs: Inputs) -> RootMeta:
 
 
 def _clear(store: Path) -> None:
-    if any(store.iterdir()) and not (store / "zarr.json").is_file():
+    root = store / "zarr.json"
+    if any(store.iterdir()) and not _is_tile_store(root):
         raise ConfigError(
-            f"--overwrite deletes only a tile store, got {str(store)!r} without a zarr.json; "
-            "choose another --out."
+            f"--overwrite deletes only a tile store of ours, got {str(store)!r} without our "
+            "zarr.json; choose another --out."
         )
-    for entry in store.iterdir():
+    # The root last: while it is there, a deletion that was killed can be repeated.
+    for entry in sorted(store.iterdir(), key=lambda entry: entry == root):
         if entry.is_dir() and not entry.is_symlink():
             shutil.rmtree(entry)
         else:
             entry.unlink()
+
+
+def _is_tile_store(root: Path) -> bool:
+    try:
+        return "medsimclr" in json.loads(root.read_bytes())["attributes"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
 
 
 def _still_to_do(
@@ -144,7 +156,7 @@ def _outcomes(
     for source in inline:
         try:
             yield source.slide_id, _write(source, writer)
-        except SlideError as error:
+        except _REFUSED as error:
             yield source.slide_id, error
     tasks = [_Task(source, writer.path, writer.meta) for source in isolated]
     for task, outcome in run_isolated(_write_task, tasks, n_processes=n_processes):

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import torch
+from pydantic import ValidationError
 
 from medsimclr.config.base import load_toml
 from medsimclr.config.finetune import FinetuneConfig
@@ -54,9 +55,15 @@ class LabelledTiles:
 def finetune_config_of(run: Path) -> FinetuneConfig:
     """Return the configuration of a fine-tuned run, or of the teacher of a distilled one."""
     config = load_toml(run / "config.toml")
-    if read_lineage(run).command == "distill":
-        return finetune_config_of(Path(config["run"]))
-    return FinetuneConfig.model_validate(config)
+    try:
+        if read_lineage(run).command == "distill":
+            return finetune_config_of(Path(config["run"]))
+        return FinetuneConfig.model_validate(config)
+    except (KeyError, TypeError, ValidationError) as error:
+        raise IntegrityError(
+            f"{str(run / 'config.toml')!r} is no configuration of a run: {error}; give a run of "
+            "finetune or distill, or --no-baselines."
+        ) from error
 
 
 def read_labelled(run: Path, material: Material, classes: list[str]) -> TileIndex:
@@ -64,8 +71,14 @@ def read_labelled(run: Path, material: Material, classes: list[str]) -> TileInde
 
     Raises:
         NoInputError: the run has no such table.
-        IntegrityError: the table does not fit the store.
+        IntegrityError: the store is not the one that the run was trained on.
     """
+    if read_lineage(run).store_sha256 != material.sha256:
+        raise IntegrityError(
+            f"store {str(material.store.path)!r} has changed since run {str(run)!r} was trained on "
+            "it, so its labelled tiles cannot be found for the baselines; fine-tune again, or give "
+            "--no-baselines."
+        )
     path = run / LABELLED
     if not path.is_file():
         raise NoInputError(
@@ -75,8 +88,6 @@ def read_labelled(run: Path, material: Material, classes: list[str]) -> TileInde
     with path.open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     ids = np.array([int(row["id"]) for row in rows])
-    if ids.max() >= len(material.index):
-        raise IntegrityError(f"{str(path)!r} names a tile that its store does not have.")
     tiles = material.index.select(ids)
     labels = np.array([classes.index(row["label"]) for row in rows])
     return TileIndex(**{**vars(tiles), "label_N": labels})

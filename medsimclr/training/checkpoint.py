@@ -21,7 +21,13 @@ from medsimclr.errors import IntegrityError, NoInputError
 from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, sync_folder, sync_tree, write_json
 from medsimclr.files.checksum import sha256_of_file
 
-__all__ = ["Checkpoint", "latest_checkpoint", "require_checkpoint", "save_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "discard_after",
+    "latest_checkpoint",
+    "require_checkpoint",
+    "save_checkpoint",
+]
 
 _KEPT = 2
 
@@ -34,6 +40,11 @@ class Checkpoint:
     step: int
     network: dict[str, Any]
     """What `networks` needs to build the module again."""
+    weights_sha256: str
+
+    def identity(self) -> dict[str, Any]:
+        """Return what tells these weights from all others."""
+        return {"step": self.step, "weights_sha256": self.weights_sha256}
 
     def weights(self) -> dict[str, torch.Tensor]:
         """Return the weights by name, on the CPU."""
@@ -89,6 +100,13 @@ def save_checkpoint(
         shutil.rmtree(old)
 
 
+def discard_after(run: Path, step: int) -> None:
+    """Delete checkpoints of later steps: damaged ones, which would outlive their successors."""
+    for folder in (run / "checkpoints").glob("step_????????"):
+        if int(folder.name.removeprefix("step_")) > step:
+            shutil.rmtree(folder)
+
+
 def latest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
     """Return the newest checkpoint that is whole, and a sentence for each one passed over."""
     damaged: list[str] = []
@@ -124,6 +142,7 @@ def _verified(folder: Path) -> Checkpoint:
         for name, expected in manifest["files"].items():
             if "/" in name or sha256_of_file(folder / name) != expected:
                 raise ValueError(f"{name} fails its SHA-256")
-        return Checkpoint(folder, int(manifest["step"]), dict(manifest["network"]))
+        digest = str(manifest["files"]["model.safetensors"])
+        return Checkpoint(folder, int(manifest["step"]), dict(manifest["network"]), digest)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise IntegrityError(f"checkpoint {str(folder)!r} is damaged: {error}.") from error

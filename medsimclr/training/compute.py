@@ -45,8 +45,7 @@ def choose_device(name: str) -> torch.device:
 def choose_precision(wanted: Literal["auto", "fp32", "bf16"], device: torch.device) -> Precision:
     """Return the precision; auto is bf16 where the processor has instructions for it.
 
-    Elsewhere bf16 is emulated and slower than fp32. With AVX-512 bf16 a ResNet-18 step takes about
-    half the time (benchmarks/step.py).
+    Elsewhere bf16 is emulated and slower than fp32. See DECISIONS.md for what it saves.
     """
     if wanted != "auto":
         return wanted

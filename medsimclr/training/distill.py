@@ -12,6 +12,7 @@ from medsimclr.augment.policy import policy_record
 from medsimclr.config.distill import DistillConfig
 from medsimclr.losses.distillation import distillation_loss
 from medsimclr.models.simclr import Classifier
+from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
 from medsimclr.training.loop import Batch, Loss
 from medsimclr.training.material import check_tiles_fit, open_material, patients_in
@@ -35,11 +36,12 @@ def distill(config: DistillConfig, *, progress: Progress = lambda done, total, l
     teacher, teacher_network = load_classifier(config.run)
     material = open_material(config.store)
     check_tiles_fit(material, teacher_network, run=config.run)
-    tiles = material.training_tiles(split)
+    tiles = material.training_tiles(split, where=str(config.run / "split.csv"))
     check_batch_size(config, tiles)
     network = teacher_network.model_copy(
         update={"depth": config.depth, "width": config.width, "head_layer": 0}
     )
+    compute = choose_compute(config)
     policy_name, policy = inherited_policy(config, before)
     lineage = Lineage(
         command="distill",
@@ -48,9 +50,9 @@ def distill(config: DistillConfig, *, progress: Progress = lambda done, total, l
         policy_record=policy_record(policy),
         patients_unlabelled=sorted({*before.patients_unlabelled, *patients_in(tiles)}),
         patients_labelled=before.patients_labelled,
-        identity=config.identity() | {"run": before.identity},
+        identity=config.identity()
+        | {"run": require_checkpoint(config.run).identity(), "precision": compute.precision},
     )
-    compute = choose_compute(config)
     student = on_device(build_classifier(network, seed=config.seed), compute.device).train()
     teacher = on_device(teacher, compute.device).eval()
     # The labels that the student has indirectly: its baselines are trained on them.

@@ -19,7 +19,9 @@ from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.data.labels import apply_label_table, choose_labelled, keep_classes
 from medsimclr.data.split import Part, require_labels
 from medsimclr.data.tile_index import TileIndex
+from medsimclr.files.checksum import sha256_of_file
 from medsimclr.models.simclr import Classifier
+from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
 from medsimclr.training.loop import Batch, Loss
 from medsimclr.training.material import Material, check_tiles_fit, open_material, patients_in
@@ -47,6 +49,7 @@ def finetune(
     model, network = _starting_network(config, classes)
     check_tiles_fit(material, network, run=config.run)
     tiles = _labelled_tiles(material, index, split, config)
+    compute = choose_compute(config)
     policy_name, policy = inherited_policy(config, before)
     is_pretrained = config.init == "pretrained"
     lineage = Lineage(
@@ -56,9 +59,14 @@ def finetune(
         policy_record=policy_record(policy),
         patients_unlabelled=before.patients_unlabelled if is_pretrained else [],
         patients_labelled=patients_in(tiles),
-        identity=config.identity() | {"run": before.identity, "classes": classes},
+        identity=config.identity()
+        | {
+            "classes": classes,
+            "run": require_checkpoint(config.run).identity(),
+            "label_table": sha256_of_file(config.label_table) if config.label_table else "",
+            "precision": compute.precision,
+        },
     )
-    compute = choose_compute(config)
     model = on_device(model, compute.device)
     set_training(model, freeze=config.freeze)
     train_on_tiles(
@@ -140,7 +148,7 @@ def _labelled_tiles(
     material: Material, index: TileIndex, split: Mapping[str, Part], config: FinetuneConfig
 ) -> TileIndex:
     relabelled = Material(store=material.store, index=index, sha256=material.sha256)
-    training = relabelled.training_tiles(split)
+    training = relabelled.training_tiles(split, where=str(config.run / "split.csv"))
     chosen = training.select(choose_labelled(training, n_labels=config.labels, seed=config.seed))
     require_labels(chosen.label_N, what="the labelled training tiles")
     return chosen

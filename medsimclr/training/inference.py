@@ -1,6 +1,6 @@
 """Features and predictions of a network for the tiles of a store, in their order."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +49,6 @@ def encode(
     device: torch.device,
     batch_size: int = 256,
     n_workers: int = 0,
-    output: Callable[[torch.Tensor], torch.Tensor] | None = None,
 ) -> npt.NDArray[np.float32]:
     """Return what a network makes of the evaluation view of every tile, (N, D) float32.
 
@@ -61,7 +60,6 @@ def encode(
         device: where to compute.
         batch_size: tiles at once.
         n_workers: processes that read tiles.
-        output: applied instead of the model's forward, e.g. a classifier's `features`.
     """
     model = on_device(model, device).eval()
     views = TileViews(store, tiles, kind="evaluation", view_px=view_px)
@@ -70,7 +68,7 @@ def encode(
         for views_1BHWC, _ in load_batches(
             views, list(_in_order(len(tiles), batch_size)), n_workers=n_workers
         ):
-            result_BD = (output or model)(to_images(views_1BHWC[0], device))
+            result_BD = model(to_images(views_1BHWC[0], device))
             outputs.append(result_BD.float().cpu().numpy())
     return np.concatenate(outputs)
 

@@ -13,8 +13,8 @@ from torch import nn
 from medsimclr.config.training import TrainingConfig
 from medsimclr.errors import CheckpointedError, NonFiniteLossError
 from medsimclr.optim.lars import LARS, lars_groups
-from medsimclr.optim.schedule import scaled_lr, warmup_cosine
-from medsimclr.training.checkpoint import latest_checkpoint, save_checkpoint
+from medsimclr.optim.schedule import scaled_lr, total_steps, warmup_cosine, warmup_steps
+from medsimclr.training.checkpoint import discard_after, latest_checkpoint, save_checkpoint
 from medsimclr.training.networks import Network
 from medsimclr.training.run_log import Progress, RunLog
 from medsimclr.training.stop import stop_on_signals
@@ -41,10 +41,9 @@ class Plan:
 
 def build_plan(config: TrainingConfig, *, n_tiles: int, n_views: int) -> Plan:
     """Return the plan of SimCLR's schedule: N · epochs // B + 1 steps, warm-up rounded likewise."""
-    total = n_tiles * config.epochs // config.batch_size + 1
     return Plan(
-        total_steps=total,
-        warmup_steps=round(config.warmup_share * config.epochs * n_tiles // config.batch_size),
+        total_steps=total_steps(n_tiles, config.batch_size, config.epochs),
+        warmup_steps=warmup_steps(n_tiles, config.batch_size, config.warmup_share * config.epochs),
         peak_lr=scaled_lr(config.base_lr, config.batch_size, scaling=config.lr_scaling),
         images_per_step=n_views * config.batch_size,
         checkpoint_minutes=config.checkpoint_minutes,
@@ -57,8 +56,6 @@ def build_optimizer(
 ) -> torch.optim.Optimizer:
     """Return LARS or SGD over the parameters that are trained, with SimCLR's exclusions."""
     groups = lars_groups(module, weight_decay=weight_decay)
-    for group in groups:
-        group["params"] = [p for p in group["params"] if p.requires_grad]
     groups = [group for group in groups if group["params"]]
     if name == "lars":
         return LARS(groups, lr=lr)
@@ -108,6 +105,7 @@ def train(
     )
 
     def save() -> None:
+        log.flush()
         save_checkpoint(
             run / "checkpoints",
             step=step,
@@ -124,18 +122,22 @@ def train(
                 step += 1
                 if stop.signal is not None and step < plan.total_steps:
                     save()
-                    if stop.signal is signal.SIGINT:
-                        raise KeyboardInterrupt
-                    raise CheckpointedError(
-                        f"stopped by {stop.signal.name} after step {step} of {plan.total_steps}, "
-                        "with a checkpoint; run the same command again to go on."
-                    )
+                    raise _stopped(stop.signal, step, plan)
                 if time.monotonic() - saved > 60 * plan.checkpoint_minutes:
                     save()
                     saved = time.monotonic()
         save()
     finally:
         log.close()
+
+
+def _stopped(number: signal.Signals, step: int, plan: Plan) -> BaseException:
+    if number is signal.SIGINT:
+        return KeyboardInterrupt()
+    return CheckpointedError(
+        f"stopped by {number.name} after step {step} of {plan.total_steps}, with a checkpoint; run "
+        "the same command again to go on."
+    )
 
 
 def _update(
@@ -160,7 +162,7 @@ def _update(
     if not math.isfinite(value):
         raise NonFiniteLossError(
             f"the loss of step {step + 1} must be finite, got {value}; nothing was updated. Lower "
-            "base_lr, or give --set precision=fp32, and start from the last checkpoint."
+            "base_lr or give --set precision=fp32, with another --out."
         )
     optimizer.zero_grad(set_to_none=True)
     loss.backward()
@@ -173,7 +175,11 @@ def _resume(
 ) -> int:
     checkpoint, damaged = latest_checkpoint(run)
     for sentence in damaged:
-        progress(0, 0, f"{sentence} The one before it is used.")
+        progress(0, 0, sentence)
+    if damaged:
+        step = checkpoint.step if checkpoint else 0
+        progress(0, 0, f"going on from step {step}, the last that is whole")
+        discard_after(run, step)
     if checkpoint is None:
         return 0
     module.load_state_dict(checkpoint.weights())

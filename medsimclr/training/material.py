@@ -24,14 +24,14 @@ class Material:
     index: TileIndex
     sha256: str
 
-    def training_tiles(self, split: Mapping[str, Part]) -> TileIndex:
-        """Return the tiles of the training patients.
+    def training_tiles(self, split: Mapping[str, Part], *, where: str) -> TileIndex:
+        """Return the tiles of the training patients; `where` names the split in errors.
 
         Raises:
             SplitError: the split leaves out a patient of the store.
             ConfigError: it leaves nothing to train on.
         """
-        check_split(split, patients_of(self.store), where="split.csv")
+        check_split(split, patients_of(self.store), where=where)
         chosen = self.index.select(is_in("train", self.index.patient_N, split))
         if len(chosen) < 2:
             raise ConfigError(f"the split leaves {len(chosen)} training tiles; it needs 2 or more.")

@@ -39,7 +39,7 @@ def pretrain(
     policy = load_policy(config.policy, options=config.policy_options)
     material = open_material(config.store)
     split = choose_split(config, material)
-    tiles = material.training_tiles(split)
+    tiles = material.training_tiles(split, where=str(config.split or "drawn from the seed"))
     check_batch_size(config, tiles)
     network = Network(
         kind="simclr",
@@ -51,6 +51,7 @@ def pretrain(
         tile_px=material.store.meta.tile_px,
         mpp=material.store.meta.mpp,
     )
+    compute = choose_compute(config)
     lineage = Lineage(
         command="pretrain",
         store_sha256=material.sha256,
@@ -58,9 +59,8 @@ def pretrain(
         policy_record=policy_record(policy),
         patients_unlabelled=patients_in(tiles),
         patients_labelled=[],
-        identity=config.identity(),
+        identity=config.identity() | {"precision": compute.precision},
     )
-    compute = choose_compute(config)
     model = on_device(build_simclr(network, seed=config.seed), compute.device).train()
     train_on_tiles(
         config,

@@ -25,6 +25,7 @@ from medsimclr.data.split import Part, read_split, write_split
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError
 from medsimclr.files.atomic import remove_partials, write_json, write_text
 from medsimclr.files.lock import exclusive_lock
+from medsimclr.training.compute import Compute
 
 __all__ = ["LABELLED", "Lineage", "open_run", "read_lineage", "run_split"]
 
@@ -55,7 +56,7 @@ class Lineage(BaseModel):
 
 @contextmanager
 def open_run(
-    config: TrainingConfig, lineage: Lineage, split: Mapping[str, Part], *, device: torch.device
+    config: TrainingConfig, lineage: Lineage, split: Mapping[str, Part], *, compute: Compute
 ) -> Iterator[Path]:
     """Hold a run directory for one training, new or to be continued.
 
@@ -73,10 +74,11 @@ def open_run(
                 f"--out {str(out)!r} must be new, empty or a run directory, got other files; "
                 "choose another --out."
             )
-        write_text(out / "config.toml", dump_toml(config.record()))
-        write_json(out / "environment.json", _environment(device))
-        write_split(out / "split.csv", split)
+        # First of all: it is what says that this folder is a run, also after a kill right here.
         write_json(out / "lineage.json", lineage.model_dump(mode="json"))
+        write_text(out / "config.toml", dump_toml(config.with_absolute_paths().record()))
+        write_json(out / "environment.json", _environment(compute))
+        write_split(out / "split.csv", split)
         yield out
 
 
@@ -117,11 +119,13 @@ def _check_same(out: Path, old: Lineage, new: Lineage) -> None:
         )
 
 
-def _environment(device: torch.device) -> dict[str, Any]:
+def _environment(compute: Compute) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
-        "device": str(device),
+        "processor": platform.processor() or "unknown",
+        "device": str(compute.device),
+        "precision": compute.precision,
         "threads": torch.get_num_threads(),
         "packages": {name: version(name) for name in _PACKAGES},
     }

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -63,6 +64,12 @@ class RunLog:
             with output_errors(self._path):
                 self._file.flush()
             self._progress(step, self._total_steps, self._line(step, values, now))
+
+    def flush(self) -> None:
+        """Put every line on the disk, before a checkpoint counts on them."""
+        with output_errors(self._path):
+            self._file.flush()
+            os.fsync(self._file.fileno())
 
     def close(self) -> None:
         """Write out what is buffered."""

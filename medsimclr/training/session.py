@@ -63,9 +63,10 @@ def train_on_tiles(
     views = TileViews(
         config.store, tiles, kind=kind, policy=policy, view_px=network.view_px, seed=config.seed
     )
-    with open_run(config, lineage, split, device=compute.device) as run:
+    with open_run(config, lineage, split, compute=compute) as run:
         for name, text in (tables or {}).items():
-            write_text(run / name, text)
+            if not (run / name).is_file():
+                write_text(run / name, text)
         train(
             run,
             module=module,

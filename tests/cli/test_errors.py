@@ -6,24 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from tests.cli.command import assert_refused, medsimclr
 from tests.tiny_store import write_tiny_store
-
-
-def medsimclr(*words: object, cwd: Path) -> subprocess.CompletedProcess[str]:
-    """Run the command line as a user does."""
-    command = [sys.executable, "-c", "from medsimclr.cli.main import main; main()"]
-    return subprocess.run(
-        [*command, *map(str, words)], cwd=cwd, capture_output=True, text=True, timeout=120
-    )
-
-
-def assert_refused(result: subprocess.CompletedProcess[str], code: int, *texts: str) -> None:
-    sentence = " ".join(result.stderr.split())
-    assert result.returncode == code, result.stderr
-    assert "Traceback" not in result.stderr
-    for text in texts:
-        assert text in sentence, sentence
 
 
 @pytest.fixture(scope="module")
@@ -104,9 +90,9 @@ def test_patient_in_two_splits(place):
 
 
 def test_split_that_forgets_a_patient(place):
-    (place / "split.csv").write_text("patient,split\nP0,train\nP1,test\n")
-    result = medsimclr("pretrain", "tiny.zarr", "--out", "x", "--split", "split.csv", cwd=place)
-    assert_refused(result, 2, "must name every patient of the store", "'P2'")
+    (place / "mine.csv").write_text("patient,split\nP0,train\nP1,test\n")
+    result = medsimclr("pretrain", "tiny.zarr", "--out", "x", "--split", "mine.csv", cwd=place)
+    assert_refused(result, 2, "split 'mine.csv' must name every patient of the store", "'P2'")
 
 
 def test_testing_on_a_patient_trained_on(place):
@@ -152,6 +138,31 @@ def test_output_of_another_configuration(place):
         cwd=place,
     )
     assert_refused(result, 2, "run 'pre' belongs to another configuration (epochs: 1 -> 2)")
+
+
+def test_result_of_another_configuration(place):
+    words = "evaluate student --store tiny.zarr --no-baselines --workers 0 --out kept".split()
+    assert medsimclr(*words, cwd=place).returncode == 0
+    result = medsimclr(*words, "--seed", 1, cwd=place)
+    assert_refused(result, 2, "result 'kept' belongs to another configuration", "'seed': 1")
+
+
+def test_store_of_another_configuration(place):
+    (place / "images").mkdir()
+    Image.new("RGB", (64, 64), (200, 100, 150)).save(place / "images" / "a.png")
+    (place / "images" / "labels.csv").write_text("image,label\na.png,x\n")
+    assert (
+        medsimclr("tile", "images", "--out", "i.zarr", "--tile-px", 32, cwd=place).returncode == 0
+    )
+    result = medsimclr("tile", "images", "--out", "i.zarr", "--tile-px", 16, cwd=place)
+    assert_refused(result, 2, "belongs to another tiling configuration (tile_px: 32 -> 16)")
+
+
+def test_demo_of_another_size(place):
+    (place / "demo").mkdir()
+    (place / "demo" / "demo.json").write_text('{"smoke": true, "seed": 0}')
+    result = medsimclr("demo", "--out", "demo", cwd=place)
+    assert_refused(result, 2, "holds another demo (smoke: True -> False)")
 
 
 def test_run_of_another_kind(place):

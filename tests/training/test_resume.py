@@ -130,6 +130,60 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):
     assert "model.safetensors fails its SHA-256" in damaged[0]
 
 
+def test_resume_after_damage_ends_with_whole_checkpoints(store, tmp_path):
+    config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
+    pretrain(config)
+    for folder in (config.out / "checkpoints").iterdir():
+        (folder / "model.safetensors").write_bytes(b"")
+    lines = []
+    pretrain(config, progress=lambda done, total, line: lines.append(line))
+    assert "going on from step 0, the last that is whole" in lines
+    checkpoint, damaged = latest_checkpoint(config.out)
+    assert checkpoint.step == 7
+    assert not damaged
+
+
+def test_run_killed_at_its_very_start_is_taken_up(store, pretrained, tmp_path):
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "lineage.json").write_bytes((pretrained / "lineage.json").read_bytes())
+    (run / "config.toml.partial").write_text("half")
+    pretrain(pretrain_config(store, run))
+    assert weights_digest(run) == weights_digest(pretrained)
+
+
+def test_finetuning_again_from_other_weights_is_refused(store, tmp_path):
+    config = pretrain_config(store, tmp_path / "pre")
+    with pytest.raises(CheckpointedError):
+        pretrain(config, progress=stop_after(3))
+    tuning = FinetuneConfig(
+        **SMALL, store=store, run=config.out, out=tmp_path / "run", labels=8, epochs=1
+    )
+    finetune(tuning)
+    pretrain(config)
+    with pytest.raises(ConfigError, match=r"belongs to another configuration .*run: "):
+        finetune(tuning)
+
+
+def test_finetuning_again_with_other_labels_is_refused(store, pretrained, tmp_path):
+    table = tmp_path / "labels.csv"
+    table.write_text("slide,label\n" + "".join(f"slide_{i},normal\n" for i in range(3)))
+    table.write_text(table.read_text() + "".join(f"slide_{i},tumor\n" for i in range(3, 6)))
+    config = FinetuneConfig(
+        **SMALL,
+        store=store,
+        run=pretrained,
+        out=tmp_path / "run",
+        labels=8,
+        epochs=1,
+        label_table=table,
+    )
+    finetune(config)
+    table.write_text(table.read_text().replace("slide_5,tumor", "slide_5,normal"))
+    with pytest.raises(ConfigError, match="label_table: "):
+        finetune(config)
+
+
 def test_run_of_damaged_checkpoints_alone_is_an_integrity_error(pretrained, tmp_path):
     folder = tmp_path / "run" / "checkpoints" / "step_00000001"
     folder.mkdir(parents=True)
@@ -165,6 +219,10 @@ def test_finetuning_starts_from_the_pretrained_weights(store, pretrained, tmp_pa
     assert kept
     for key in kept:
         assert (before[key] == after[key]).all(), key
+    for key, value in after.items():
+        if key.startswith("head_layers."):
+            assert (before[key.replace("head_layers.", "head.layers.")] == value).all(), key
+    assert any(key.startswith("head_layers.0.dense") for key in after)
     assert after["supervised_head.weight"].abs().sum() > 0
 
 

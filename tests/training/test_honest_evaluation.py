@@ -1,0 +1,83 @@
+"""What a run has seen follows it: leaks are refused, transductive figures say so."""
+
+import json
+import shutil
+
+import pytest
+
+from medsimclr.config.evaluate import EvaluateConfig
+from medsimclr.config.finetune import FinetuneConfig
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.errors import IntegrityError, SplitError
+from medsimclr.report.evaluate import evaluate
+from medsimclr.training.finetune import finetune
+from medsimclr.training.pretrain import pretrain
+from tests.tiny_store import write_tiny_store
+
+SMALL = {"workers": 0, "device": "cpu", "batch_size": 8, "epochs": 1}
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """A run pretrained on every patient, fine-tuned on the labels of a few."""
+    place = tmp_path_factory.mktemp("honest")
+    store = write_tiny_store(place / "tiny.zarr", n_patients=8)
+    pretrain(
+        PretrainConfig(
+            **SMALL, store=store, out=place / "pre", view_px=36, policy="simclr", test_fraction=0
+        )
+    )
+    finetune(FinetuneConfig(**SMALL, store=store, run=place / "pre", out=place / "fine", labels=4))
+    return place
+
+
+def write_split(place, tested) -> EvaluateConfig:
+    rows = [f"P{i},{'test' if f'P{i}' in tested else 'train'}" for i in range(8)]
+    path = place / f"split_{'_'.join(sorted(tested))}.csv"
+    path.write_text("\n".join(["patient,split", *rows]) + "\n")
+    return EvaluateConfig(
+        runs=[place / "fine"],
+        store=place / "tiny.zarr",
+        out=place / path.stem,
+        split=path,
+        baselines=False,
+        workers=0,
+    )
+
+
+def labelled_patients(place) -> set[str]:
+    return set(json.loads((place / "fine" / "lineage.json").read_text())["patients_labelled"])
+
+
+def test_patients_pretrained_on_are_declared(place):
+    unlabelled = {f"P{i}" for i in range(8)} - labelled_patients(place)
+    evaluation = evaluate(write_split(place, unlabelled))
+    assert evaluation.transductive
+    n = len(unlabelled)
+    assert f"run 'fine' saw {n} of {n} test patients" in evaluation.notes[0]
+
+
+def test_patients_whose_labels_were_seen_are_refused(place):
+    with pytest.raises(SplitError, match="was trained on with labels in run"):
+        evaluate(write_split(place, {min(labelled_patients(place)), "P7", "P6"}))
+
+
+def test_baselines_need_the_store_of_the_run(place, tmp_path):
+    for name in ("pre", "fine"):
+        shutil.copytree(place / name, tmp_path / name)
+    toml = (tmp_path / "fine" / "config.toml").read_text()
+    (tmp_path / "fine" / "config.toml").write_text(toml.replace(str(place), str(tmp_path)))
+    grown = write_tiny_store(tmp_path / "tiny.zarr", n_patients=9)
+    unlabelled = {f"P{i}" for i in range(8)} - labelled_patients(place)
+    config = write_split(place, unlabelled).with_changes(
+        runs=[tmp_path / "fine"], store=grown, out=tmp_path / "eval", baselines=True
+    )
+    with pytest.raises(IntegrityError, match="has changed since run"):
+        evaluate(config)
+
+
+def test_baselines_are_found_from_another_folder(place, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    unlabelled = {f"P{i}" for i in range(8)} - labelled_patients(place)
+    config = write_split(place, unlabelled).with_changes(out=tmp_path / "eval", baselines=True)
+    assert len(evaluate(config).rows) == 4
