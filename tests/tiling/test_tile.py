@@ -62,7 +62,9 @@ def test_slides_csv_gives_patient_and_centre_by_file_name_stem_or_id(
         "e": (None, None),
     }
     assert report.notes == [
-        "1 of 5 slides have no row in slides.csv (first: 'e'); each counts as a patient of its own."
+        "1 of 5 slides have no patient in slides.csv (first: 'e'); each counts as a patient of its "
+        "own.",
+        "1 rows of slides.csv name no given slide (first: 'elsewhere').",
     ]
 
 
@@ -103,7 +105,10 @@ def test_annotated_slides_have_labels_and_the_others_are_noted(
     assert set(store.slide_table(0, "label").tolist()) == {-1}
     is_inside = store.slide_table(1, "level0_xy")[:, 1] < 256
     np.testing.assert_array_equal(store.slide_table(1, "label"), np.where(is_inside, 0, -1))
-    assert report.notes == ["1 of 2 slides have no annotation."]
+    assert report.notes == [
+        "no slides.csv: each slide counts as a patient of its own.",
+        "1 of 2 slides have no annotation.",
+    ]
 
 
 def test_annotations_named_like_no_slide_are_refused(slides, run_tile, tmp_path, write_geojson):
