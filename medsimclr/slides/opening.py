@@ -93,10 +93,11 @@ def _check_ids(slides: Sequence[Path]) -> None:
 def slide_id_of(path: Path) -> str:
     """Return the slide's name in the store: its stem in [A-Za-z0-9._-]{1,64}.
 
-    Other characters become "_", as does a leading dot; a longer name keeps 55 characters and gains
+    Other characters become "_", as do a leading dot and the dot of ".partial", which marks what a
+    killed run left; a longer name keeps 55 characters and gains
     a hash, so that names which differ only at their end stay apart.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]|^\.", "_", path.stem) or "_"
+    stem = re.sub(r"[^A-Za-z0-9._-]|^\.|\.(?=partial$)", "_", path.stem) or "_"
     if len(stem) <= _MAX_ID:
         return stem
     digest = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:8]

@@ -6,6 +6,7 @@ and returns zeros for a missing one; here both are an `IntegrityError` or are no
 """
 
 import os
+import weakref
 from pathlib import Path
 
 import google_crc32c
@@ -41,11 +42,13 @@ class ShardReader:
                 f"shard {str(path)!r} must be there, got {error.strerror!r}; run `medsimclr tile` "
                 "again with --overwrite."
             ) from error
+        # Also when nobody closes it: a store that is dropped must not keep its shards open.
+        self._closing = weakref.finalize(self, os.close, self._file)
         self._index_S2 = self._read_index()
 
     def close(self) -> None:
         """Close the file."""
-        os.close(self._file)
+        self._closing()
 
     def read_into(self, row: int, out_HW3: npt.NDArray[np.uint8]) -> None:
         """Decode tile `row` of this shard into `out_HW3`.

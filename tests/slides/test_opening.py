@@ -96,6 +96,7 @@ def test_find_slides_passes_over_the_parts_of_a_hamamatsu_slide(tmp_path):
         ("my slide (1).tif", "my_slide__1_"),
         ("Schnitt_ä.tif", "Schnitt__"),
         ("...svs", "_."),
+        ("x.partial.svs", "x_partial"),
     ],
 )
 def test_slide_id_keeps_what_it_may(name, expected):

@@ -86,6 +86,14 @@ def test_many_shards_are_read_with_few_files_open(tmp_path, write_store, noise, 
     assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208
 
 
+def test_a_store_that_is_dropped_leaves_no_file_open(tmp_path, write_store, noise):
+    path = write_store(tmp_path / "s.zarr", {"s": noise(2, 8)})
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    for _ in range(5):
+        TileStore(path).read_tiles([0], [0])
+    assert len(os.listdir("/proc/self/fd")) == before  # noqa: PTH208
+
+
 @pytest.mark.parametrize("codec", _CODECS)
 def test_black_tiles_and_tables_of_zeros_or_none_have_their_chunks(tmp_path, write_store, codec):
     black = np.zeros((3, 8, 8, 3), np.uint8)

@@ -55,6 +55,8 @@ def test_a_child_ends_with_its_killed_parent_and_writes_no_more(tmp_path):
     child = os.pidfd_open(int(pid_file.read_text()))
     parent.kill()
     parent.wait()
-    ended, _, _ = select.select([child], [], [], 20)
+    poll = select.poll()
+    poll.register(child, select.POLLIN)
+    ended = poll.poll(20_000)
     os.close(child)
     assert ended
