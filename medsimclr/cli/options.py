@@ -71,7 +71,10 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter | None:
     if isinstance(marker, Argument):
         option: Any = typer.Argument(metavar=marker.metavar, help=info.description)
     else:
-        option = typer.Option(help=info.description, show_default=_shown_default(info))
+        required = " Required." if info.is_required() else ""
+        option = typer.Option(
+            help=f"{info.description}{required}", show_default=_shown_default(info)
+        )
     annotation: Any = Annotated[_optional(info.annotation), option]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
@@ -80,9 +83,8 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter | None:
 
 def _shown_default(info: FieldInfo) -> str | bool:
     # Unset flags are None, so that --config and --set can speak; show the model's default.
-    if info.default is PydanticUndefined:
-        return "required"
-    return False if info.default in (None, False) else str(info.default)
+    is_shown = info.default not in (None, False, PydanticUndefined)
+    return str(info.default) if is_shown else False
 
 
 def _optional(annotation: Any) -> Any:

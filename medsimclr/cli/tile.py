@@ -23,8 +23,8 @@ def _run(config: TileConfig, as_json: bool) -> None:
             print_lines([f"{name}: {n} tiles" for name, n in sorted(report.written.items())])
             print_lines(
                 [
-                    f"{config.out}: {n_written} tiles of {len(report.written)} slides written, "
-                    f"{n_kept} of {len(report.kept)} were there."
+                    f"{config.out}: {n_written} tiles of {len(report.written)} slides written"
+                    + (f", {n_kept} of {len(report.kept)} were there already" if n_kept else "")
                 ]
             )
         print_lines([f"note: {note}" for note in report.notes])

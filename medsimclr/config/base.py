@@ -96,7 +96,7 @@ def resolve(
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_first_problem(error)) from error
+        raise ConfigError(_sentence_of(error)) from error
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -164,11 +164,14 @@ def _parse_value(text: str) -> object:
         return text
 
 
-def _first_problem(error: ValidationError) -> str:
+def _sentence_of(error: ValidationError) -> str:
     problems = error.errors(include_url=False)
-    first = problems[0]
-    key = ".".join(str(part) for part in first["loc"]) or "configuration"
-    more = f" ({len(problems) - 1} more problems)" if len(problems) > 1 else ""
-    if first["type"] == "missing":
-        return f"{key} is required; give it on the command line or in --config{more}."
-    return f"{key}: {first['msg']}, got {first['input']!r}{more}."
+    keys = [".".join(str(part) for part in problem["loc"]) for problem in problems]
+    missing = [key for key, p in zip(keys, problems, strict=True) if p["type"] == "missing"]
+    if missing:
+        return f"{' and '.join(missing)} must be given, on the command line or in --config."
+    sentences = [
+        f"{key or 'configuration'}: {problem['msg']}, got {problem['input']!r}"
+        for key, problem in zip(keys, problems, strict=True)
+    ]
+    return f"{'; '.join(sentences)}."

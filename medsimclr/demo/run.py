@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from medsimclr.config.base import CommandConfig, Flag, difference
+from medsimclr.config.base import Argument, CommandConfig, Flag, difference
 from medsimclr.config.demo import DemoConfig
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.evaluate import EvaluateConfig
@@ -34,6 +34,8 @@ from medsimclr.training.run_log import Progress
 __all__ = ["DemoResult", "DemoSize", "demo"]
 
 _TUMOR = "tumor"
+# With the default of 0.005 the few steps of the demo end before the labels are learned.
+_FINETUNE_BASE_LR = 0.03
 
 
 @dataclass(frozen=True)
@@ -57,9 +59,9 @@ _FULL = DemoSize(
     tile_px=128,
     view_px=64,
     labels=200,
-    pretrain_epochs=8,
-    finetune_epochs=20,
-    distill_epochs=6,
+    pretrain_epochs=6,
+    finetune_epochs=30,
+    distill_epochs=8,
 )
 _SMOKE = DemoSize(
     n_slides=6,
@@ -170,7 +172,7 @@ def _configure(config: DemoConfig, size: DemoSize, cohort: Cohort) -> _Steps:
             **shared,
             out=pretrained,
             epochs=size.pretrain_epochs,
-            batch_size=128,
+            batch_size=64,
             view_px=size.view_px,
         ),
         finetune=FinetuneConfig(
@@ -179,8 +181,16 @@ def _configure(config: DemoConfig, size: DemoSize, cohort: Cohort) -> _Steps:
             out=finetuned,
             labels=size.labels,
             epochs=size.finetune_epochs,
+            batch_size=32,
+            base_lr=_FINETUNE_BASE_LR,
         ),
-        distill=DistillConfig(**shared, run=finetuned, out=distilled, epochs=size.distill_epochs),
+        distill=DistillConfig(
+            **shared,
+            run=finetuned,
+            out=distilled,
+            epochs=size.distill_epochs,
+            batch_size=64,
+        ),
         evaluate=EvaluateConfig(**shared, runs=[finetuned, distilled], out=out / "evaluation"),
     )
 
@@ -223,9 +233,11 @@ def _as_command(name: str, settings: CommandConfig) -> str:
     options: list[str] = []
     for key in sorted(settings.model_fields_set, key=list(type(settings).model_fields).index):
         value = getattr(settings, key)
-        is_flag = any(isinstance(m, Flag) for m in type(settings).model_fields[key].metadata)
-        if is_flag:
+        markers = type(settings).model_fields[key].metadata
+        if any(isinstance(marker, Flag) for marker in markers):
             options += [f"--{key.replace('_', '-')}", str(value)]
+        elif not any(isinstance(marker, Argument) for marker in markers):
+            options += ["--set", f"{key}={value}"]
         else:
             words += [str(item) for item in (value if isinstance(value, list) else [value])]
     return shlex.join([*words, *options])

@@ -48,7 +48,7 @@ def output_errors(where: Path) -> Iterator[None]:
             raise
         raise OutputError(
             f"output {str(where)!r} must be writable and have room, got {error.strerror!r}; "
-            "free space or choose another place, then run the same command again."
+            "make room or choose another place, then run the same command again."
         ) from error
 
 

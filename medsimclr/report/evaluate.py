@@ -79,7 +79,7 @@ def evaluate(
             n_patients=len(np.unique(test.patient_N)),
             unit=unit,
             transductive=bool(notes),
-            notes=tuple(notes),
+            notes=(*notes, *_comparison_notes(rows, len(config.runs))),
         )
         _write(config.out, evaluation, material, test, next(iter(predicted.values())))
     return evaluation
@@ -214,6 +214,22 @@ def _rows(
         )
         for name, probabilities in predicted.items()
     ]
+
+
+def _comparison_notes(rows: Sequence[ModelRow], n_runs: int) -> list[str]:
+    """Say in words when a run is no better than a baseline, or no classifier at all."""
+    notes = []
+    for row in rows[:n_runs]:
+        better = [
+            other.name
+            for other in rows[n_runs:]
+            if other.metrics.balanced_accuracy >= row.metrics.balanced_accuracy
+        ]
+        if better:
+            notes.append(f"{row.name} is no better than {' or '.join(better)} on these tiles.")
+        if sum(any(column) for column in zip(*row.metrics.confusion_CC, strict=True)) == 1:
+            notes.append(f"{row.name} predicts one class for every tile.")
+    return notes
 
 
 def _unit(material: Material, test: TileIndex) -> str:

@@ -151,7 +151,14 @@ def _slide_rows(table: Path | None, slides: Sequence[Path]) -> dict[str, Row]:
     id_of = {path.stem: slide_id_of(path) for path in slides}
     id_of |= {path.name: slide_id_of(path) for path in slides}
     rows: dict[str, Row] = {}
-    for row in read_table(table, required=["slide"]):
+    table_rows = read_table(table, required=["slide"])
+    if "patient" not in table_rows[0].values:
+        raise LabelError(
+            f"table {str(table)!r} must have the column 'patient', got the columns "
+            f"{', '.join(map(repr, table_rows[0].values))}; without it slides of one patient could "
+            "be trained and tested on. Repeat the slide's name where each is a patient of its own."
+        )
+    for row in table_rows:
         # A cell may be the slide's file name, its stem, or its name in the store.
         cell = row.values["slide"]
         slide_id = id_of.get(cell, cell)

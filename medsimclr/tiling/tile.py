@@ -89,6 +89,8 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
             progress(done, len(inputs.sources), slide_id)
         if report.failed:
             writer.sweep()
+        if not report.written and not report.kept:
+            _clear(config.out)
     if not report.written and not report.kept:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in report.failed.items())
         raise NoInputError(f"none of {len(report.failed)} slides could be tiled:\n{reasons}")

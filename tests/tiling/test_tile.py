@@ -72,9 +72,13 @@ def test_slides_csv_gives_patient_and_centre_by_file_name_stem_or_id(
     ("text", "message"),
     [
         ("slide,patient\na,p1\na.tiff,p2\n", r"line 3: slide 'a\.tiff' is already in line 2"),
-        ("slide,mpp\na,fine\n", r"line 2: mpp must be a number from 0\.01 to 100 .*got 'fine'"),
-        ("slide,mpp\na,nan\n", r"line 2: mpp must be .*got 'nan'"),
+        (
+            "slide,patient,mpp\na,p,fine\n",
+            r"line 2: mpp must be a number from 0\.01 to 100 .*got 'fine'",
+        ),
+        ("slide,patient,mpp\na,p,nan\n", r"line 2: mpp must be .*got 'nan'"),
         ("name\na\n", r"must have the column 'slide'"),
+        ("slide,who\na,b\n", r"must have the column 'patient', got the columns 'slide', 'who'"),
     ],
 )
 def test_a_wrong_slides_csv_is_refused_before_anything_is_written(
@@ -88,7 +92,7 @@ def test_a_wrong_slides_csv_is_refused_before_anything_is_written(
 
 def test_the_mpp_column_serves_slides_that_state_none(tmp_path, write_slide, run_tile):
     slide = write_slide(tmp_path / "a.tiff", mpp=None, size_xy=(640, 320)).path
-    (tmp_path / "slides.csv").write_text("slide,mpp\na,0.5\n")
+    (tmp_path / "slides.csv").write_text("slide,patient,mpp\na,p,0.5\n")
     run_tile(slide, slides_csv=tmp_path / "slides.csv")
     (meta,) = TileStore(tmp_path / "s.zarr").slides
     assert (meta.mpp, meta.mpp_source) == (0.5, "given")
