@@ -42,7 +42,7 @@ from medsimclr.training.networks import Network, load_classifier
 from medsimclr.training.run_directory import Lineage, read_lineage, run_split
 from medsimclr.training.run_log import Progress
 
-__all__ = ["evaluate"]
+__all__ = ["comparison_notes", "evaluate"]
 
 Probabilities = npt.NDArray[np.float64]
 
@@ -79,7 +79,7 @@ def evaluate(
             n_patients=len(np.unique(test.patient_N)),
             unit=unit,
             transductive=bool(notes),
-            notes=(*notes, *_comparison_notes(rows, len(config.runs))),
+            notes=(*notes, *comparison_notes(rows, len(config.runs))),
         )
         _write(config.out, evaluation, material, test, next(iter(predicted.values())))
     return evaluation
@@ -216,7 +216,7 @@ def _rows(
     ]
 
 
-def _comparison_notes(rows: Sequence[ModelRow], n_runs: int) -> list[str]:
+def comparison_notes(rows: Sequence[ModelRow], n_runs: int) -> list[str]:
     """Say in words when a run is no better than a baseline, or no classifier at all."""
     notes = []
     for row in rows[:n_runs]:

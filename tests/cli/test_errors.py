@@ -44,6 +44,7 @@ def test_file_that_is_no_slide(tmp_path):
     (tmp_path / "x.svs").write_bytes(b"this is no slide")
     result = medsimclr("tile", "x.svs", "--out", "s.zarr", "--mpp", 0.5, cwd=tmp_path)
     assert_refused(result, 4, "none of 1 slides could be tiled", "'x.svs' is no slide")
+    assert not any((tmp_path / "s.zarr").iterdir()), "an empty store would pin its settings"
 
 
 def test_missing_mpp(tmp_path):
