@@ -24,6 +24,7 @@ from medsimclr.evaluation.result import Evaluation, ModelRow, model_row, to_json
 from medsimclr.files.atomic import output_errors, write_json, write_text
 from medsimclr.files.checksum import sha256_of_file, sha256_of_value
 from medsimclr.files.lock import exclusive_lock
+from medsimclr.models.simclr import Classifier
 from medsimclr.report.evaluation_figure import evaluation_figure
 from medsimclr.training.baselines import (
     LabelledTiles,
@@ -60,14 +61,15 @@ def evaluate(
     lineages = [read_lineage(run) for run in config.runs]
     split = read_split(config.split) if config.split else run_split(config.runs[0])
     material = open_material(config.store)
-    _, network = load_classifier(config.runs[0])
+    loaded = _load_runs(config.runs, material)
+    network = loaded[0][1]
     index, _ = label_tiles(material, config.label_table, network.classes)
     test = index.select(is_in("test", index.patient_N, split) & (index.label_N >= 0))
     require_labels(test.label_N, what="the test tiles")
     notes = _check_lineage(config.runs, lineages, test)
     with exclusive_lock(config.out):
         _claim(config, material, split)
-        predicted, network = _predict_runs(config, material, test, progress)
+        predicted = _predict_runs(config, loaded, test, progress)
         if config.baselines:
             predicted |= _predict_baselines(config, network, test, progress)
         unit = _unit(material, test)
@@ -91,7 +93,7 @@ def _claim(config: EvaluateConfig, material: Material, split: Split) -> None:
     record = {
         "command": "evaluate",
         "configuration": config.identity(),
-        "runs": {run.name: require_checkpoint(run).identity() for run in config.runs},
+        "runs": [require_checkpoint(run).identity() for run in config.runs],
         "store_sha256": material.sha256,
         "split_sha256": sha256_of_value(dict(split)),
         "label_table": sha256_of_file(table) if table else "",
@@ -132,22 +134,29 @@ def _check_lineage(runs: Sequence[Path], lineages: Sequence[Lineage], test: Tile
     return notes
 
 
+def _load_runs(runs: Sequence[Path], material: Material) -> list[tuple[Classifier, Network]]:
+    loaded = [load_classifier(run) for run in runs]
+    classes = loaded[0][1].classes
+    for run, (_, network) in zip(runs, loaded, strict=True):
+        check_tiles_fit(material, network, run=run)
+        if network.classes != classes:
+            raise ConfigError(
+                f"runs must have the same classes, got {classes} and {network.classes}."
+            )
+    return loaded
+
+
 def _predict_runs(
-    config: EvaluateConfig, material: Material, test: TileIndex, progress: Progress
-) -> tuple[dict[str, Probabilities], Network]:
+    config: EvaluateConfig,
+    loaded: Sequence[tuple[Classifier, Network]],
+    test: TileIndex,
+    progress: Progress,
+) -> dict[str, Probabilities]:
     device = choose_device(config.device)
     predicted: dict[str, Probabilities] = {}
-    networks: list[Network] = []
-    for run in config.runs:
-        model, network = load_classifier(run)
-        check_tiles_fit(material, network, run=run)
-        if network.classes != (networks or [network])[0].classes:
-            raise ConfigError(
-                f"runs must have the same classes, got {networks[0].classes} and {network.classes}."
-            )
-        networks.append(network)
+    for run, (model, network) in zip(config.runs, loaded, strict=True):
         progress(
-            len(networks), len(config.runs), f"predicting {len(test)} test tiles by {run.name}"
+            len(predicted) + 1, len(loaded), f"predicting {len(test)} test tiles by {run.name}"
         )
         name = run.name if run.name not in predicted else str(run)
         predicted[name] = predict_probabilities(
@@ -159,7 +168,7 @@ def _predict_runs(
             batch_size=config.batch_size,
             n_workers=config.workers,
         )
-    return predicted, networks[0]
+    return predicted
 
 
 def _predict_baselines(

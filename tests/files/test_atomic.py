@@ -125,7 +125,7 @@ def test_a_swept_link_leaves_its_target(tmp_path):
 )
 def test_an_output_that_refuses_is_an_output_error(tmp_path, code):
     with (
-        pytest.raises(OutputError, match=r"must be writable and have room, got .*; free space"),
+        pytest.raises(OutputError, match=r"must be writable and have room, got .*; make room"),
         output_errors(tmp_path),
     ):
         raise OSError(code, os.strerror(code))
