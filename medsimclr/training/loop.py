@@ -95,14 +95,7 @@ def train(
     if step >= plan.total_steps:
         progress(step, plan.total_steps, "already done")
         return
-    log = RunLog(
-        run,
-        start_step=step,
-        total_steps=plan.total_steps,
-        images_per_step=plan.images_per_step,
-        log_seconds=plan.log_seconds,
-        progress=progress,
-    )
+    log = _open_log(run, step, plan, progress)
 
     def save() -> None:
         log.flush()
@@ -129,6 +122,17 @@ def train(
         save()
     finally:
         log.close()
+
+
+def _open_log(run: Path, start_step: int, plan: Plan, progress: Progress) -> RunLog:
+    return RunLog(
+        run,
+        start_step=start_step,
+        total_steps=plan.total_steps,
+        images_per_step=plan.images_per_step,
+        log_seconds=plan.log_seconds,
+        progress=progress,
+    )
 
 
 def _stopped(number: signal.Signals, step: int, plan: Plan) -> BaseException:
