@@ -12,7 +12,7 @@ from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideErr
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.store.schema import RootMeta, SlideMeta
-from medsimclr.store.writer import StoreWriter
+from medsimclr.store.writer import StoreWriter, TileBatch
 from medsimclr.tiling.inputs import Inputs, find_inputs
 from medsimclr.tiling.isolation import run_isolated
 from medsimclr.tiling.source import QUALITY_NAMES, TileSource
@@ -78,7 +78,7 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
         writer.sweep()
         todo = _still_to_do(inputs.sources, writer.committed(), report)
         done = len(report.kept)
-        for slide_id, outcome in _outcomes(todo, writer, n_processes=config.workers):
+        for slide_id, outcome in _outcomes(todo, writer, config):
             done += 1
             if isinstance(outcome, _REFUSED):
                 report.failed[slide_id] = str(outcome)
@@ -151,7 +151,7 @@ def _still_to_do(
 
 
 def _outcomes(
-    sources: Sequence[TileSource], writer: StoreWriter, *, n_processes: int
+    sources: Sequence[TileSource], writer: StoreWriter, config: TileConfig
 ) -> Iterator[tuple[str, int | MedSimCLRError]]:
     inline = [source for source in sources if not source.is_isolated]
     isolated = [source for source in sources if source.is_isolated]
@@ -161,20 +161,35 @@ def _outcomes(
         except _REFUSED as error:
             yield source.slide_id, error
     tasks = [_Task(source, writer.path, writer.meta) for source in isolated]
-    for task, outcome in run_isolated(_write_task, tasks, n_processes=n_processes):
+    outcomes = run_isolated(
+        _write_task,
+        tasks,
+        n_processes=config.workers,
+        memory_mb=config.slide_memory_mb,
+        silent_seconds=config.slide_seconds,
+    )
+    for task, outcome in outcomes:
         yield task.source.slide_id, outcome
 
 
-def _write_task(task: _Task) -> int:
-    return _write(task.source, StoreWriter(task.store, task.meta))
+def _write_task(task: _Task, alive: Callable[[], None]) -> int:
+    return _write(task.source, StoreWriter(task.store, task.meta), alive)
 
 
-def _write(source: TileSource, writer: StoreWriter) -> int:
+def _write(
+    source: TileSource, writer: StoreWriter, alive: Callable[[], None] = lambda: None
+) -> int:
     opened = source.open()
     meta = writer.write_slide(
         facts=opened.facts,
         tables=opened.tables,
         pictures=opened.pictures,
-        batches=opened.batches,
+        batches=_announced(opened.batches, alive),
     )
     return meta.n_tiles
+
+
+def _announced(batches: Iterator[TileBatch], alive: Callable[[], None]) -> Iterator[TileBatch]:
+    for batch in batches:
+        alive()
+        yield batch
