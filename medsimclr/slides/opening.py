@@ -29,18 +29,21 @@ def find_slides(paths: Sequence[Path]) -> list[Path]:
     """List the slides among files and folders, sorted, each once.
 
     Files are taken as given. Folders are searched recursively, links to folders not followed,
-    for files of known suffixes that are not hidden. Files of one DICOM series in one folder are one
-    slide: the first by name stands for it. JPEGs beside a .vms or .vmu index are its parts.
+    for files of known suffixes that are not hidden; a folder of such a suffix without a slide in it
+    is listed too, to be refused by name and not passed over.
+
+    Files of one DICOM series in one folder are one slide: the first by name stands for it. JPEGs
+    beside a .vms or .vmu index are its parts.
 
     Raises:
-        NoInputError: A path does not exist, or there is no slide.
+        NoInputError: A path does not exist, a folder cannot be searched, or there is no slide.
         ConfigError: Two slides have the same id.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
             found.extend(_search(path))
-        elif path.exists():
+        elif os.path.lexists(path):  # a broken link is a bad slide, not a wrong argument
             found.append(path)
         else:
             raise NoInputError(f"{str(path)!r} does not exist; expected a slide or a folder.")
@@ -54,8 +57,21 @@ def find_slides(paths: Sequence[Path]) -> list[Path]:
     return slides
 
 
-def _search(folder: Path) -> Iterator[Path]:
-    for parent, folders, names in os.walk(folder):
+def _search(folder: Path) -> list[Path]:
+    found = list(_search_files(folder))
+    holding = {parent for path in found for parent in path.parents}
+    return found + [path for path in _folders_like_slides(folder) if path not in holding]
+
+
+def _folders_like_slides(folder: Path) -> Iterator[Path]:
+    for parent, folders, _ in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        links = [Path(parent, name) for name in folders if Path(parent, name).is_symlink()]
+        yield from (path for path in (Path(parent), *links) if path.suffix.lower() in _SUFFIXES)
+
+
+def _search_files(folder: Path) -> Iterator[Path]:
+    for parent, folders, names in os.walk(folder, onerror=_refuse_folder):
         folders[:] = [name for name in folders if not name.startswith(".")]
         visible = [Path(parent, name) for name in names if not name.startswith(".")]
         has_index = any(path.suffix.lower() in _HAMAMATSU_INDEX_SUFFIXES for path in visible)
@@ -65,17 +81,32 @@ def _search(folder: Path) -> Iterator[Path]:
                 yield path
 
 
+def _refuse_folder(error: OSError) -> None:
+    raise NoInputError(
+        f"folder {str(error.filename)!r} cannot be searched ({error.strerror}); make it readable, "
+        "or name the slides one by one."
+    ) from error
+
+
 def _once_each(paths: Iterable[Path]) -> list[Path]:
-    return list({path.resolve(): path for path in reversed(list(paths))}.values())[::-1]
+    return list({os.path.realpath(path): path for path in reversed(list(paths))}.values())[::-1]
 
 
 def _first_of_each_series(paths: Iterable[Path]) -> list[Path]:
     first: dict[object, Path] = {}
     for path in paths:
-        is_candidate = path.suffix.lower() == ".dcm" and path.is_file()
-        uid = series_uid(path) if is_candidate else None
+        uid = _series_of(path)
         first.setdefault((path.resolve().parent, uid) if uid else path, path)
     return list(first.values())
+
+
+def _series_of(path: Path) -> str | None:
+    if path.suffix.lower() != ".dcm" or not path.is_file():
+        return None
+    try:
+        return series_uid(path)
+    except OSError:  # opening it as a slide will say what is wrong
+        return None
 
 
 def _check_ids(slides: Sequence[Path]) -> None:

@@ -1,5 +1,6 @@
 """From what the user names to tile sources."""
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,7 +36,7 @@ def find_inputs(config: TileConfig) -> Inputs:
         LabelError: a table or an annotation is wrong.
     """
     for path in config.inputs:
-        if not path.exists():
+        if not os.path.lexists(path):
             raise NoInputError(
                 f"input {str(path)!r} must be a file or folder, got nothing there; check the path."
             )
