@@ -4,7 +4,6 @@ A file is written under a `.partial` name, flushed to the disk, and renamed; the
 too, since a rename that is not on the disk did not happen (see `man 2 fsync`).
 """
 
-import errno
 import json
 import os
 import shutil
@@ -18,6 +17,7 @@ from medsimclr.errors import OutputError
 __all__ = [
     "PARTIAL_SUFFIX",
     "output_errors",
+    "remove_folder",
     "remove_partials",
     "sync_folder",
     "sync_tree",
@@ -28,15 +28,13 @@ __all__ = [
 
 PARTIAL_SUFFIX = ".partial"
 _SYNC_THREADS = 16
-_UNWRITABLE = {
-    errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EFBIG,
-    errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG,
-}  # fmt: skip
 
 
 @contextmanager
 def output_errors(where: Path) -> Iterator[None]:
-    """Turn a full or read-only output into an `OutputError` that names it.
+    """Turn every failure of the file system into an `OutputError` that names the output.
+
+    Only writing belongs inside: a slide that cannot be read would be called a bad output.
 
     Raises:
         OutputError: the file system refused to write under `where`.
@@ -44,11 +42,10 @@ def output_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in _UNWRITABLE:
-            raise
         raise OutputError(
-            f"output {str(where)!r} must be writable and have room, got {error.strerror!r}; "
-            "make room or choose another place, then run the same command again."
+            f"output {str(where)!r} must be writable and have room, got "
+            f"{error.strerror or str(error)!r}; make room or choose another place, then run the "
+            "same command again."
         ) from error
 
 
@@ -99,8 +96,24 @@ def write_json(path: Path, content: object) -> None:
 
 def remove_partials(folder: Path) -> None:
     """Sweep what a killed process left under a `.partial` name; call it under the lock only."""
-    for path in sorted(folder.glob(f"**/*{PARTIAL_SUFFIX}"), reverse=True):
-        if path.is_dir() and not path.is_symlink():
-            shutil.rmtree(path)
-        else:
-            path.unlink(missing_ok=True)
+    with output_errors(folder):
+        for path in sorted(folder.glob(f"**/*{PARTIAL_SUFFIX}"), reverse=True):
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def remove_folder(folder: Path) -> None:
+    """Delete a folder so that a kill leaves it whole or without its name, but never in part.
+
+    A result that lost some of its files, and not the one that says it is complete, would pass for
+    complete.
+    """
+    doomed = folder.with_name(folder.name + PARTIAL_SUFFIX)
+    with output_errors(folder):
+        if doomed.exists():
+            shutil.rmtree(doomed)
+        folder.rename(doomed)
+        sync_folder(folder.parent)
+        shutil.rmtree(doomed)

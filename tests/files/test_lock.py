@@ -1,5 +1,9 @@
+import os
+import select
+import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -62,3 +66,42 @@ def test_a_file_where_the_folder_should_be_is_an_output_error(tmp_path):
     for folder in (tmp_path / "store.zarr", tmp_path / "store.zarr" / "below"):
         with pytest.raises(OutputError, match="must be writable"), exclusive_lock(folder):
             pytest.fail("locked a file")
+
+
+# A run with one helper, which tells its process id and then waits for ever.
+_RUN_WITH_HELPER = """
+import multiprocessing, sys
+from pathlib import Path
+from medsimclr.files.lock import exclusive_lock
+from tests.files.lock_helper import hold
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("forkserver")
+    with exclusive_lock(Path(sys.argv[1])) as lock:
+        helper = context.Process(target=hold, args=(lock, sys.argv[2]))
+        helper.start()
+        helper.join()
+"""
+
+
+def test_a_lock_outlives_its_killed_process_while_a_helper_writes(tmp_path):
+    store, pipe = tmp_path / "store.zarr", tmp_path / "pipe"
+    os.mkfifo(pipe)
+    script = tmp_path / "run.py"
+    script.write_text(_RUN_WITH_HELPER)
+    run = subprocess.Popen(
+        [sys.executable, script, store, pipe],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )
+    with pipe.open() as said:
+        helper = int(said.readline())
+    run.kill()
+    run.wait(timeout=30)
+    with pytest.raises(LockedError), exclusive_lock(store):
+        pytest.fail("a second writer beside the helper")
+    ended = os.pidfd_open(helper)
+    os.kill(helper, signal.SIGKILL)
+    select.select([ended], [], [], 30)
+    os.close(ended)
+    with exclusive_lock(store):
+        pass
