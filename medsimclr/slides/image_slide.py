@@ -11,6 +11,7 @@ from PIL import Image
 
 from medsimclr.errors import SlideError, UnsafeInputError
 from medsimclr.slides.pixels import area_average, fit_within, on_background
+from medsimclr.slides.scale import MppSource
 
 __all__ = ["ImageSlide"]
 
@@ -37,7 +38,7 @@ class ImageSlide:
         self.level_dimensions_xy: tuple[tuple[int, int], ...] = ((width, height),)
         self.level_downsamples: tuple[float, ...] = (1.0,)
         self.mpp_xy: tuple[float, float] | None = None
-        self.mpp_source: str | None = None
+        self.mpp_source: MppSource | None = None
 
     def read_region(
         self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]
@@ -56,7 +57,7 @@ class ImageSlide:
     def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
         """Return the whole image, area-averaged; see Slide."""
         return area_average(
-            lambda first, n_rows: self._image_HW3[first : first + n_rows].copy(),
+            lambda x, y, width, height: self._image_HW3[y : y + height, x : x + width],
             size_xy=self.dimensions_xy,
             target_xy=fit_within(self.dimensions_xy, max_px=max_px),
         )

@@ -1,6 +1,5 @@
 """Slides that OpenSlide reads: the reference for pixels and geometry."""
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -11,14 +10,13 @@ import openslide
 from numpy.typing import NDArray
 
 from medsimclr.errors import SlideError
-from medsimclr.slides.pixels import area_average, fit_within, on_background
+from medsimclr.slides.level_thumbnail import level_thumbnail
+from medsimclr.slides.pixels import on_background
+from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 
 __all__ = ["OpenSlideSlide"]
 
 _WHITE = (255, 255, 255)
-_UM_PER_UNIT = {"inch": 25_400.0, "centimeter": 10_000.0}
-# Chosen here: 300 dpi (84.7 um/px) and less is what image programs write for a printer, no scale.
-_FINEST_TIFF_MPP, _COARSEST_TIFF_MPP = 0.01, 80.0
 
 
 class OpenSlideSlide:
@@ -61,20 +59,7 @@ class OpenSlideSlide:
         OpenSlide's own thumbnail reads its level whole, gigabytes where there is no pyramid, and
         resamples with Lanczos, which rings at tissue borders.
         """
-        target_xy = fit_within(self.dimensions_xy, max_px=max_px)
-        level = max(
-            level
-            for level, size_xy in enumerate(self.level_dimensions_xy)
-            if size_xy[0] >= target_xy[0] and size_xy[1] >= target_xy[1]
-        )
-        width, height = self.level_dimensions_xy[level]
-        downsample = self.level_downsamples[level]
-
-        def read_rows(first: int, n_rows: int) -> NDArray[np.uint8]:
-            level0_xy = (0, round(first * downsample))
-            return self.read_region(level0_xy, level=level, size_xy=(width, n_rows))
-
-        return area_average(read_rows, size_xy=(width, height), target_xy=target_xy)
+        return level_thumbnail(self, max_px=max_px)
 
     def close(self) -> None:
         """Free the file."""
@@ -94,7 +79,7 @@ class OpenSlideSlide:
 
 def _stated_mpp(
     properties: Mapping[str, str],
-) -> tuple[tuple[float, float] | None, str | None]:
+) -> tuple[tuple[float, float] | None, MppSource | None]:
     """Return (mpp_xy, source) as stated; whether it makes sense is for resolve_mpp to say."""
     stated_xy = _number_pair(
         properties, openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y
@@ -102,14 +87,10 @@ def _stated_mpp(
     # For a plain TIFF, OpenSlide's mpp is the TIFF resolution, 72 dpi of a paint program included.
     if stated_xy is not None and properties.get(openslide.PROPERTY_NAME_VENDOR) != "generic-tiff":
         return stated_xy, "slide"
-    um = _UM_PER_UNIT.get(properties.get("tiff.ResolutionUnit", ""))
     pixels_xy = _number_pair(properties, "tiff.XResolution", "tiff.YResolution")
-    if um is None or pixels_xy is None or not all(0 < n < math.inf for n in pixels_xy):
-        return None, None
-    tiff_xy = (um / pixels_xy[0], um / pixels_xy[1])
-    if not all(_FINEST_TIFF_MPP <= mpp <= _COARSEST_TIFF_MPP for mpp in tiff_xy):
-        return None, None
-    return tiff_xy, "tiff resolution"
+    unit = properties.get("tiff.ResolutionUnit", "")
+    tiff_xy = mpp_of_tiff_resolution(pixels_xy, unit=unit) if pixels_xy is not None else None
+    return (None, None) if tiff_xy is None else (tiff_xy, "tiff resolution")
 
 
 def _number_pair(

@@ -11,7 +11,16 @@ from typing import Literal
 
 from medsimclr.errors import SlideError
 
-__all__ = ["LevelChoice", "Scale", "choose_level", "resolve_mpp"]
+__all__ = [
+    "LevelChoice",
+    "MppSource",
+    "Scale",
+    "choose_level",
+    "mpp_of_tiff_resolution",
+    "resolve_mpp",
+]
+
+MppSource = Literal["slide", "tiff resolution", "ome-xml", "slides.csv", "--source-mpp"]
 
 # Chosen here: outside these bounds no microscope slide was ever scanned.
 _FINEST_MPP, _COARSEST_MPP = 0.01, 100.0
@@ -20,6 +29,9 @@ _MAX_ANISOTROPY = 0.05
 _SAME_SCALE = 0.005
 _MAX_UPSAMPLING = 0.10
 _ADVICE = "Give --source-mpp, or an mpp column in slides.csv"
+_UM_PER_UNIT = {"inch": 25_400.0, "centimeter": 10_000.0}
+# Chosen here: 300 dpi (84.7 um/px) and less is what image programs write for a printer, no scale.
+_COARSEST_TIFF_MPP = 80.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,8 +40,8 @@ class Scale:
 
     mpp: float
     """Micrometres per level-0 pixel, the mean of x and y."""
-    source: str
-    """One of "given", "slide", "tiff resolution"."""
+    source: MppSource
+    """The slide's own metadata, its TIFF resolution, its OME-XML, the table, or the flag."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,9 +57,10 @@ class LevelChoice:
 
 def resolve_mpp(
     slide_mpp_xy: tuple[float, float] | None,
-    slide_source: str | None,
+    slide_source: MppSource | None,
     *,
     override_mpp: float | None,
+    override_source: Literal["slides.csv", "--source-mpp"] = "--source-mpp",
 ) -> Scale:
     """Return the scale of a slide; a given one wins over what the slide states.
 
@@ -55,6 +68,7 @@ def resolve_mpp(
         slide_mpp_xy: What the slide states, unchecked.
         slide_source: Where slide_mpp_xy comes from.
         override_mpp: From --source-mpp or the slide table.
+        override_source: Which of the two it is from.
 
     Raises:
         SlideError: There is no scale, it is no plausible number, or x and y differ by over 5 %.
@@ -62,10 +76,10 @@ def resolve_mpp(
     if override_mpp is not None:
         if not _is_plausible(override_mpp):
             raise SlideError(
-                f"the given mpp must lie between {_FINEST_MPP} and {_COARSEST_MPP:g} um/px, "
-                f"got {override_mpp!r}. Mend --source-mpp or the mpp column of slides.csv."
+                f"the mpp of {override_source} must lie between {_FINEST_MPP} and "
+                f"{_COARSEST_MPP:g} um/px, got {override_mpp!r}. Mend it there."
             )
-        return Scale(mpp=override_mpp, source="given")
+        return Scale(mpp=override_mpp, source=override_source)
     if slide_mpp_xy is None or slide_source is None:
         raise SlideError(f"the slide states no mpp, and none is guessed. {_ADVICE}.")
     if not all(_is_plausible(mpp) for mpp in slide_mpp_xy):
@@ -79,6 +93,24 @@ def resolve_mpp(
             f"{_MAX_ANISOTROPY:.0%}; tiles need square pixels. {_ADVICE}, to overrule it."
         )
     return Scale(mpp=sum(slide_mpp_xy) / 2, source=slide_source)
+
+
+def mpp_of_tiff_resolution(
+    pixels_per_unit_xy: tuple[float, float], *, unit: str
+) -> tuple[float, float] | None:
+    """Return um/px of a TIFF's XResolution and YResolution, or None where they state no scale.
+
+    Every paint program writes a resolution: 72 or 300 dpi is for a printer.
+
+    Args:
+        pixels_per_unit_xy: XResolution, YResolution.
+        unit: ResolutionUnit, "inch" or "centimeter"; any other is none.
+    """
+    um = _UM_PER_UNIT.get(unit)
+    if um is None or not all(0 < pixels < math.inf for pixels in pixels_per_unit_xy):
+        return None
+    mpp_xy = (um / pixels_per_unit_xy[0], um / pixels_per_unit_xy[1])
+    return mpp_xy if all(_FINEST_MPP <= mpp <= _COARSEST_TIFF_MPP for mpp in mpp_xy) else None
 
 
 def _is_plausible(mpp: float) -> bool:

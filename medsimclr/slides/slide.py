@@ -11,6 +11,8 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from medsimclr.slides.scale import MppSource
+
 __all__ = ["Slide"]
 
 
@@ -23,7 +25,7 @@ class Slide(Protocol):
 
     @property
     def vendor(self) -> str:
-        """The format by OpenSlide's name ("aperio", "dicom") or Pillow's ("jpeg", "png")."""
+        """The format: by OpenSlide's name ("aperio", "dicom"), "ome-tiff", or Pillow's ("jpeg")."""
 
     @property
     def dimensions_xy(self) -> tuple[int, int]:
@@ -42,8 +44,8 @@ class Slide(Protocol):
         """Micrometres per level-0 pixel as the slide states them, unchecked; None where silent."""
 
     @property
-    def mpp_source(self) -> str | None:
-        """Where mpp_xy comes from: "slide" or "tiff resolution"."""
+    def mpp_source(self) -> MppSource | None:
+        """Where mpp_xy comes from: "slide", "tiff resolution" or "ome-xml"."""
 
     def read_region(
         self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]

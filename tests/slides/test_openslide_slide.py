@@ -5,7 +5,7 @@ import openslide
 import pytest
 
 from medsimclr.errors import SlideError
-from medsimclr.slides import openslide_slide, pixels
+from medsimclr.slides import level_thumbnail, pixels
 from medsimclr.slides.openslide_slide import OpenSlideSlide
 from medsimclr.slides.scale import resolve_mpp
 from tests.references.area_average import area_average_loops
@@ -62,14 +62,14 @@ def test_thumbnail_is_the_area_average_of_the_coarsest_level_that_suffices(tmp_p
     assert np.abs(thumbnail - expected).max() <= 0.501
 
 
-def test_thumbnail_read_in_bands_is_the_same(tmp_path, monkeypatch):
+def test_thumbnail_read_in_blocks_is_the_same(tmp_path, monkeypatch):
     path = write_pyramid(tmp_path / "a.tif", noise_levels((256, 208), (64, 52)))
     with OpenSlideSlide(path) as slide:
         whole = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
-        in_bands = functools.partial(pixels.area_average, band_px=700)
-        monkeypatch.setattr(openslide_slide, "area_average", in_bands)
-        banded = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
-    for one, other in zip(whole, banded, strict=True):
+        in_blocks = functools.partial(pixels.area_average, block_px=37)
+        monkeypatch.setattr(level_thumbnail, "area_average", in_blocks)
+        blocked = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
+    for one, other in zip(whole, blocked, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1  # float32 sums may round either way
 
 
@@ -129,7 +129,7 @@ def test_mpp_falls_back_to_the_tiff_resolution_where_the_scanner_is_silent(tmp_p
         assert slide.mpp_source == "tiff resolution"
 
 
-@pytest.mark.parametrize("stated", ["0", "-0.5"])
+@pytest.mark.parametrize("stated", ["0", "-0.5", "inf", "1e9"])
 def test_a_senseless_mpp_of_the_scanner_is_refused_and_can_be_overruled(tmp_path, stated):
     path = write_pyramid(
         tmp_path / "a.svs",
@@ -140,6 +140,18 @@ def test_a_senseless_mpp_of_the_scanner_is_refused_and_can_be_overruled(tmp_path
     with OpenSlideSlide(path) as slide, pytest.raises(SlideError, match="states an mpp of"):
         resolve_mpp(slide.mpp_xy, slide.mpp_source, override_mpp=None)
     assert resolve_mpp(slide.mpp_xy, slide.mpp_source, override_mpp=0.5).mpp == 0.5
+
+
+@pytest.mark.parametrize("stated", ["nan", "half a micrometre", ""])
+def test_what_is_no_number_is_no_scale(tmp_path, stated):
+    path = write_pyramid(
+        tmp_path / "a.svs",
+        noise_levels((256, 256)),
+        description=f"{APERIO}|MPP = {stated}",
+    )
+    with OpenSlideSlide(path) as slide:
+        assert slide.vendor == "aperio"
+        assert (slide.mpp_xy, slide.mpp_source) == (None, None)
 
 
 @pytest.mark.parametrize(

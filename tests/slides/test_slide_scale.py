@@ -5,7 +5,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medsimclr.errors import SlideError
-from medsimclr.slides.scale import LevelChoice, Scale, choose_level, resolve_mpp
+from medsimclr.slides.scale import (
+    LevelChoice,
+    Scale,
+    choose_level,
+    mpp_of_tiff_resolution,
+    resolve_mpp,
+)
 
 
 def test_resolve_mpp_takes_the_mean_of_what_the_slide_states():
@@ -14,10 +20,33 @@ def test_resolve_mpp_takes_the_mean_of_what_the_slide_states():
 
 
 def test_resolve_mpp_lets_a_given_value_win_over_a_wrong_one():
-    expected = Scale(mpp=0.25, source="given")
+    expected = Scale(mpp=0.25, source="--source-mpp")
     assert resolve_mpp((0.5, 0.5), "slide", override_mpp=0.25) == expected
     assert resolve_mpp((math.nan, 0.0), "slide", override_mpp=0.25) == expected
     assert resolve_mpp(None, None, override_mpp=0.25) == expected
+
+
+def test_resolve_mpp_says_whether_table_or_flag_gave_it():
+    from_table = resolve_mpp((0.5, 0.5), "slide", override_mpp=0.25, override_source="slides.csv")
+    assert from_table == Scale(mpp=0.25, source="slides.csv")
+
+
+@pytest.mark.parametrize(
+    ("pixels_xy", "unit", "mpp_xy"),
+    [
+        ((40_000, 20_000), "centimeter", (0.25, 0.5)),
+        ((50_800, 50_800), "inch", (0.5, 0.5)),
+        ((300, 300), "inch", None),
+        ((40_000, 40_000), "none", None),
+        ((0, 40_000), "centimeter", None),
+        ((40_000, math.nan), "centimeter", None),
+        ((math.inf, 40_000), "centimeter", None),
+        ((-40_000, -40_000), "centimeter", None),
+        ((4e6, 4e6), "centimeter", None),
+    ],
+)
+def test_tiff_resolution_is_a_scale_where_a_microscope_could_have_it(pixels_xy, unit, mpp_xy):
+    assert mpp_of_tiff_resolution(pixels_xy, unit=unit) == mpp_xy
 
 
 def test_resolve_mpp_never_guesses():
@@ -30,8 +59,10 @@ def test_resolve_mpp_refuses_implausible_values(mpp):
     for pair in ((mpp, 0.5), (0.5, mpp)):
         with pytest.raises(SlideError, match=r"states an mpp of .* between 0\.01 and 100 um/px"):
             resolve_mpp(pair, "slide", override_mpp=None)
-    with pytest.raises(SlideError, match="the given mpp must lie between"):
+    with pytest.raises(SlideError, match="the mpp of --source-mpp must lie between"):
         resolve_mpp((0.5, 0.5), "slide", override_mpp=mpp)
+    with pytest.raises(SlideError, match=r"the mpp of slides\.csv must lie between"):
+        resolve_mpp(None, None, override_mpp=mpp, override_source="slides.csv")
 
 
 def test_resolve_mpp_refuses_pixels_that_are_not_square():
