@@ -95,6 +95,6 @@ def _find_slide(store: TileStore, slide_id: str) -> int:
         shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
         raise ConfigError(f"unknown slide {slide_id!r}; the store has {shown}.")
     index = ids.index(slide_id)
-    if "thumbnail" not in store.slides[index].arrays:
+    if "thumbnail" not in store.slides[index].pictures:
         raise ConfigError(f"slide {slide_id!r} is a set of images and has no overview to draw on.")
     return index

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 __all__ = ["area_average", "fit_within", "on_background"]
 
-# 64 MB of RGBA; the tallest band that a wide level without pyramid may bring into memory at once.
-_BAND_PX = 1 << 24
+# Side of the squares in which a level is read: a multiple of the usual tiles, and 4 MB of RGBA.
+_BLOCK_PX = 1024
 
 
 def on_background(
@@ -36,22 +36,22 @@ def fit_within(size_xy: tuple[int, int], *, max_px: int) -> tuple[int, int]:
 
 
 def area_average(
-    read_rows: Callable[[int, int], NDArray[np.uint8]],
+    read_block: Callable[[int, int, int, int], NDArray[np.uint8]],
     *,
     size_xy: tuple[int, int],
     target_xy: tuple[int, int],
-    band_px: int = _BAND_PX,
+    block_px: int = _BLOCK_PX,
 ) -> NDArray[np.uint8]:
-    """Shrink an image by area averaging, reading it in bands so that it never lies whole in memory.
+    """Shrink an image by averaging over the area of each target pixel, block by block.
 
-    Each target pixel is the mean over its rectangle of the source, partly covered pixels weighted
-    by the part covered.
+    Rows of a wide slide would each take memory that grows with it, and cut its tiles into strips
+    that are decoded again for every band.
 
     Args:
-        read_rows: (first row, row count) -> uint8 (rows, width, 3).
-        size_xy: Source width and height.
-        target_xy: Target width and height, neither larger than the source's.
-        band_px: Most source pixels in memory at once.
+        read_block: Gives the rectangle (x, y, width, height) as RGB.
+        size_xy: Width and height of the image.
+        target_xy: Target width and height, neither larger than the image's.
+        block_px: Longest side of a block.
 
     Returns:
         uint8 (target height, target width, 3).
@@ -59,20 +59,53 @@ def area_average(
     (width, height), (target_width, target_height) = size_xy, target_xy
     assert 1 <= target_width <= width, (size_xy, target_xy)
     assert 1 <= target_height <= height, (size_xy, target_xy)
-    if size_xy == target_xy and width * height <= band_px:
-        return read_rows(0, height)
-    band_rows = max(1, min(height, band_px // width))
-    ratio = height / target_height
     mean_HW3 = np.zeros((target_height, target_width, 3), np.float32)
-    for first in range(0, height, band_rows):
-        n_rows = min(band_rows, height - first)
-        band_HW3 = read_rows(first, n_rows).astype(np.float32)
-        narrow_HW3 = cv2.resize(band_HW3, (target_width, n_rows), interpolation=cv2.INTER_AREA)
-        top = int(first / ratio)
-        bottom = min(target_height, int(np.ceil((first + n_rows) / ratio)))
-        starts_T1 = np.arange(top, bottom)[:, None] * ratio
-        rows_R = np.arange(first, first + n_rows)
-        overlap_TR = np.minimum(rows_R + 1, starts_T1 + ratio) - np.maximum(rows_R, starts_T1)
-        weights_TR = (np.clip(overlap_TR, 0, None) / ratio).astype(np.float32)
-        mean_HW3[top:bottom] += np.tensordot(weights_TR, narrow_HW3, axes=1)
+    for y in range(0, height, block_px):
+        block_height = min(block_px, height - y)
+        top, rows_TB = _shares(y, block_height, size=height, target=target_height)
+        for x in range(0, width, block_px):
+            block_width = min(block_px, width - x)
+            left, columns_TB = _shares(x, block_width, size=width, target=target_width)
+            block_HW3 = read_block(x, y, block_width, block_height)
+            place = np.s_[top : top + len(rows_TB), left : left + len(columns_TB)]
+            if size_xy == target_xy:
+                mean_HW3[place] = block_HW3
+            else:
+                mean_HW3[place] += _weighted(block_HW3, rows_TB, columns_TB)
     return np.clip(np.rint(mean_HW3), 0, 255).astype(np.uint8)
+
+
+def _shares(
+    first: int, count: int, *, size: int, target: int
+) -> tuple[int, NDArray[np.float32]]:
+    """Return the first target pixel that a run of pixels touches, and its share in each (T, B)."""
+    # In whole numbers: target pixel t spans t * size on, a pixel b of the image b * target on.
+    begin = first * target // size
+    end = -(-(first + count) * target // size)
+    starts_T1 = np.arange(begin, end, dtype=np.int64)[:, None] * size
+    pixels_B = np.arange(first, first + count, dtype=np.int64) * target
+    overlap_TB = np.minimum(pixels_B + target, starts_T1 + size) - np.maximum(pixels_B, starts_T1)
+    return begin, (np.clip(overlap_TB, 0, None) / size).astype(np.float32)
+
+
+def _weighted(
+    block_HW3: NDArray[np.uint8], rows_TB: NDArray[np.float32], columns_TB: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    height, width = block_HW3.shape[:2]
+    if height % len(rows_TB) == width % len(columns_TB) == 0 and _is_even(rows_TB, columns_TB):
+        size_xy = (len(columns_TB), len(rows_TB))
+        # Of floats: OpenCV would round bytes, and a block may hold a part of a pixel only.
+        return np.asarray(
+            cv2.resize(block_HW3.astype(np.float32), size_xy, interpolation=cv2.INTER_AREA)
+        )
+    narrow_TW3 = rows_TB @ block_HW3.reshape(height, -1).astype(np.float32)
+    narrow_TW3 = narrow_TW3.reshape(len(rows_TB), width, 3)
+    return np.asarray(np.einsum("twc,sw->tsc", narrow_TW3, columns_TB, optimize=True), np.float32)
+
+
+def _is_even(rows_TB: NDArray[np.float32], columns_TB: NDArray[np.float32]) -> bool:
+    """Tell whether the block is made of whole target pixels."""
+    return bool(
+        np.allclose(rows_TB.sum(axis=1), 1, atol=1e-4)
+        and np.allclose(columns_TB.sum(axis=1), 1, atol=1e-4)
+    )

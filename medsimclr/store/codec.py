@@ -1,112 +1,90 @@
-"""How one tile becomes one chunk: JPEG, zstd or raw, always with a checksum.
+"""How one tile becomes one chunk: JPEG, zstd or raw, always with a checksum."""
 
-The JPEG codec carries the name and configuration of the `imagecodecs-zarr` project, so that a zarr
-with that package installed opens our stores by itself; where it is missing we register this class.
-"""
+from typing import Any, Literal
 
-import base64
-from dataclasses import dataclass, field
-from typing import Any, Literal, Self
-
+import google_crc32c
 import imagecodecs
 import numpy as np
 import numpy.typing as npt
-from zarr.abc.codec import ArrayBytesCodec
-from zarr.core.array_spec import ArraySpec
-from zarr.core.buffer import Buffer, NDBuffer
-from zarr.core.common import JSON
-from zarr.registry import register_codec
+from numcodecs.zstd import Zstd
 
-__all__ = [
-    "CodecName",
-    "JpegCodec",
-    "chunk_codecs",
-    "decode_jpeg",
-    "encode_jpeg",
-    "register_jpeg_codec",
-]
+from medsimclr.store.jpeg import decode_jpeg, encode_jpeg
+
+__all__ = ["CRC_BYTES", "CodecName", "checked", "chunk_codecs", "decode_chunk", "encode_chunk"]
 
 CodecName = Literal["jpeg", "zstd", "raw"]
 Image = npt.NDArray[np.uint8]
 
+CRC_BYTES = 4
 _JPEG = "imagecodecs_jpeg"
 # zstd level 3 writes about 95 MB/s a core; higher levels save less than 1 % on stained tissue.
-_ZSTD = {"name": "zstd", "configuration": {"level": 3, "checksum": True}}
+_ZSTD_LEVEL = 3
 _BYTES = {"name": "bytes"}
 _CRC32C = {"name": "crc32c"}
 
 
-def encode_jpeg(tile_HW3: Image, *, quality: int) -> bytes:
-    """Encode one RGB tile as a 4:4:4 YCbCr JPEG stream; colour keeps its full resolution."""
-    return bytes(imagecodecs.jpeg8_encode(tile_HW3, level=quality, subsampling="444"))
-
-
-def decode_jpeg(stream: bytes, *, tables: bytes | None = None, out: Image | None = None) -> Image:
-    """Decode one JPEG stream to RGB uint8 (H, W, 3).
-
-    Args:
-        stream: the JPEG stream.
-        tables: quantisation and Huffman tables that the stream lacks (TIFF JPEGTables).
-        out: array that receives the pixels.
-    """
-    return np.asarray(imagecodecs.jpeg8_decode(stream, tables=tables, out=out))
-
-
-@dataclass(frozen=True)
-class JpegCodec(ArrayBytesCodec):
-    """The zarr codec `imagecodecs_jpeg`: one chunk of one tile is one JPEG stream.
-
-    Only the keys `level`, `subsampling` and `tables` change what we do; the published codec has
-    more, and one that is set here without our knowing it is refused rather than ignored.
-    """
-
-    is_fixed_size = False
-    configuration: dict[str, Any] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        unknown = self.configuration.keys() - {"level", "subsampling", "tables"}
-        if unknown:
-            raise ValueError(f"{_JPEG}: configuration keys {sorted(unknown)} are not supported")
-
-    @classmethod
-    def from_dict(cls, data: dict[str, JSON]) -> Self:
-        """Build the codec from its zarr.json entry."""
-        configuration = data.get("configuration") or {}
-        assert isinstance(configuration, dict)
-        return cls(configuration=dict(configuration))
-
-    def to_dict(self) -> dict[str, JSON]:
-        """Return the codec's zarr.json entry."""
-        return {"name": _JPEG, "configuration": dict(self.configuration)}
-
-    def compute_encoded_size(self, input_byte_length: int, chunk_spec: ArraySpec) -> int:
-        """Refuse: the size of a JPEG stream is known only after encoding."""
-        raise NotImplementedError
-
-    async def _encode_single(self, chunk_array: NDBuffer, chunk_spec: ArraySpec) -> Buffer | None:
-        tile_HW3 = np.ascontiguousarray(chunk_array.as_numpy_array()[0])
-        stream = encode_jpeg(tile_HW3, quality=int(self.configuration.get("level", 95)))
-        return chunk_spec.prototype.buffer.from_bytes(stream)
-
-    async def _decode_single(self, chunk_bytes: Buffer, chunk_spec: ArraySpec) -> NDBuffer:
-        encoded = self.configuration.get("tables")
-        tables = base64.b64decode(encoded) if encoded else None
-        tile_HW3 = decode_jpeg(chunk_bytes.to_bytes(), tables=tables)
-        return chunk_spec.prototype.nd_buffer.from_numpy_array(tile_HW3.reshape(chunk_spec.shape))
-
-
 def chunk_codecs(codec: CodecName, *, jpeg_quality: int) -> list[dict[str, Any]]:
-    """Return the zarr.json codec entries of one tile chunk."""
+    """Return the zarr.json codec entries of one chunk.
+
+    The JPEG codec carries the name and configuration of the `imagecodecs-zarr` project, so that a
+    zarr with that package installed opens our stores by itself; see `zarr_codec`.
+    """
     match codec:
         case "jpeg":
             configuration = {"level": jpeg_quality, "subsampling": "444"}
             return [{"name": _JPEG, "configuration": configuration}, _CRC32C]
         case "zstd":
-            return [_BYTES, _ZSTD]
+            configuration = {"level": _ZSTD_LEVEL, "checksum": True}
+            return [_BYTES, {"name": "zstd", "configuration": configuration}]
         case "raw":
             return [_BYTES, _CRC32C]
 
 
-def register_jpeg_codec() -> None:
-    """Make zarr know our JPEG codec; call it before zarr opens or writes a tile array."""
-    register_codec(_JPEG, JpegCodec)
+def encode_chunk(pixels: npt.NDArray[Any] | bytes, codec: CodecName, *, jpeg_quality: int) -> bytes:
+    """Encode one array, or take a JPEG stream as it is; the checksum is part of the chunk."""
+    if codec == "zstd":
+        assert not isinstance(pixels, bytes), "a JPEG stream fits the jpeg codec alone"
+        content = np.ascontiguousarray(pixels)
+        return bytes(Zstd(level=_ZSTD_LEVEL, checksum=True).encode(content))
+    if isinstance(pixels, bytes):
+        payload = pixels
+    elif codec == "jpeg":
+        payload = encode_jpeg(pixels, quality=jpeg_quality)
+    else:
+        payload = bytes(pixels.tobytes())
+    return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
+
+
+def decode_chunk(chunk: bytes, codec: CodecName, *, out: Image) -> None:
+    """Decode one chunk of uint8 into `out`.
+
+    Raises:
+        ValueError: it fails its checksum, or is not of the size or kind of `out`.
+    """
+    try:
+        if codec == "zstd":
+            # Into `out`: a frame may claim any size, and would be given that much memory.
+            n_bytes = len(imagecodecs.zstd_decode(chunk, out=out.reshape(-1).data))
+            if n_bytes != out.size:
+                raise ValueError(f"expected {out.size} bytes, got {n_bytes}")
+            return
+        payload = checked(chunk)
+        if codec == "jpeg":
+            if decode_jpeg(payload, out=out).shape != out.shape:
+                raise ValueError(f"expected an image of {out.shape}")
+        else:
+            out[...] = np.frombuffer(payload, np.uint8).reshape(out.shape)
+    except RuntimeError as error:  # what imagecodecs raises on streams that it cannot decode
+        raise ValueError(str(error)) from error
+
+
+def checked(content: bytes) -> bytes:
+    """Return the bytes ahead of a crc32c.
+
+    Raises:
+        ValueError: they are not those that it was made of.
+    """
+    payload = content[:-CRC_BYTES]
+    if google_crc32c.value(payload) != int.from_bytes(content[-CRC_BYTES:], "little"):
+        raise ValueError("it fails its crc32c")
+    return payload

@@ -3,33 +3,30 @@
 Nothing is trusted: metadata passes `schema`, per-tile tables and tiles pass their checksums.
 """
 
+import os
 from collections import OrderedDict
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import numpy.typing as npt
-import zarr
 
 from medsimclr.errors import IntegrityError, NoInputError
-from medsimclr.store.codec import CodecName, register_jpeg_codec
+from medsimclr.store.codec import CRC_BYTES, CodecName, checked, decode_chunk
 from medsimclr.store.schema import (
-    SHARD_TILES,
     SLIDE_ID,
     TABLE_ARRAYS,
     RootMeta,
     SlideMeta,
     read_meta,
 )
-from medsimclr.store.shard import ShardReader
+from medsimclr.store.shard_reader import ShardReader
 
 __all__ = ["TileStore", "committed_slides", "read_slide_meta"]
 
 # Shards held open by one reader; each costs a file handle and a 4 kB index.
 _OPEN_SHARDS = 256
-_MAX_PICTURE_PX = 8192
 
 
 class TileStore:
@@ -77,19 +74,29 @@ class TileStore:
         slide = self.slides[slide_index]
         dtype, columns = TABLE_ARRAYS[name]
         width = columns if isinstance(columns, int) else self._width(columns)
-        shape = (slide.n_tiles,) if columns is None else (slide.n_tiles, width)
-        chunk = "c/0" if columns is None else "c/0/0"
-        path = self.path / slide.slide_id / name / chunk
-        expected_bytes = int(np.prod(shape)) * dtype.itemsize + 4
-        try:
-            content = path.read_bytes()
-        except OSError as error:
-            raise _damaged(path, error.strerror or "it cannot be read") from error
+        n_rows = slide.n_left_out if name == "left_out" else slide.n_tiles
+        shape = (n_rows,) if columns is None else (n_rows, width)
+        if name == "left_out" and n_rows == 0:
+            return np.empty(shape, dtype)
+        path = self.path / slide.slide_id / name / ("c/0" if columns is None else "c/0/0")
+        expected_bytes = int(np.prod(shape)) * dtype.itemsize + CRC_BYTES
+        content = _read_file(path, most_bytes=expected_bytes)
         if len(content) != expected_bytes:
-            raise _damaged(path, f"expected {expected_bytes} bytes, got {len(content)}")
-        if google_crc32c.value(content[:-4]) != int.from_bytes(content[-4:], "little"):
-            raise _damaged(path, "it fails its crc32c")
-        return np.frombuffer(content[:-4], dtype).reshape(shape)
+            raise _damaged(path, f"expected {expected_bytes} bytes, got {len(content)} or more")
+        try:
+            return np.frombuffer(checked(content), dtype).reshape(shape)
+        except ValueError as error:
+            raise _damaged(path, str(error)) from error
+
+    def slide_left_out(
+        self, slide_index: int
+    ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+        """Return where a slide has no tile, (M, 2) level-0 x and y, and why, (M,).
+
+        A reason is an index into `schema.LEFT_OUT_REASONS`.
+        """
+        left_out_M3 = self.slide_table(slide_index, "left_out")
+        return left_out_M3[:, :2], left_out_M3[:, 2]
 
     def picture(self, slide_index: int, name: str) -> npt.NDArray[np.uint8]:
         """Return `mask` (h, w) or `thumbnail` (h, w, 3) of one slide, uint8.
@@ -98,24 +105,20 @@ class TileStore:
             IntegrityError: the slide has no such array, or it is damaged.
         """
         slide = self.slides[slide_index]
+        shapes = {key: shape for key, shape in slide.pictures.items() if key == name}
         path = self.path / slide.slide_id / name
-        missing = [
-            key for key in slide.digests if key.startswith(f"{name}/") and not self._has(slide, key)
-        ]
-        if name not in slide.arrays or missing:
-            raise _damaged(path, "it is missing")
+        if not shapes:
+            raise _damaged(path, "the slide has no such picture")
+        (shape,) = shapes.values()
+        image = np.empty(shape, np.uint8)
+        path = path / "/".join(["c", *["0"] * image.ndim])
         try:
-            array = zarr.open_array(path, mode="r")
-            # One chunk, which is there: zarr would fill any other with zeros.
-            if array.dtype != np.uint8 or array.chunks != array.shape:
-                raise ValueError(
-                    f"expected one chunk of uint8, got {array.dtype}, shape {array.shape}"
-                )
-            if max(array.shape) > _MAX_PICTURE_PX:
-                raise ValueError(f"it is larger than {_MAX_PICTURE_PX} px: {array.shape}")
-            return np.asarray(array[...], dtype=np.uint8)
-        except Exception as error:  # whatever zarr's parsers and codecs raise on foreign metadata
+            # A zstd frame is at most some bytes longer than what it holds.
+            content = _read_file(path, most_bytes=image.nbytes + (image.nbytes >> 7) + 1024)
+            decode_chunk(content, "zstd", out=image)
+        except ValueError as error:
             raise _damaged(path, str(error)) from error
+        return image
 
     def read_tiles(
         self, slide_indices: Sequence[int], rows: Sequence[int]
@@ -124,7 +127,7 @@ class TileStore:
         tile_px = self.meta.tile_px
         batch = np.empty((len(rows), tile_px, tile_px, 3), np.uint8)
         for out_HW3, slide_index, row in zip(batch, slide_indices, rows, strict=True):
-            shard, offset = divmod(int(row), SHARD_TILES)
+            shard, offset = divmod(int(row), self.meta.shard_tiles)
             self._shard(int(slide_index), shard).read_into(offset, out_HW3)
         return batch
 
@@ -134,7 +137,7 @@ class TileStore:
             self._shards.move_to_end(key)
             return self._shards[key]
         path = self.path / self.slides[slide_index].slide_id / "images" / f"c/{shard}/0/0/0"
-        reader = ShardReader(path, codec=self._codec, tile_px=self.meta.tile_px)
+        reader = ShardReader(path, codec=self._codec, shard_tiles=self.meta.shard_tiles)
         self._shards[key] = reader
         if len(self._shards) > _OPEN_SHARDS:
             self._shards.popitem(last=False)[1].close()
@@ -143,20 +146,18 @@ class TileStore:
     def _width(self, columns: str | None) -> int:
         return 1 if columns is None else len(getattr(self.meta, columns))
 
-    def _has(self, slide: SlideMeta, key: str) -> bool:
-        return (self.path / slide.slide_id / key).is_file()
-
 
 def committed_slides(store: Path) -> list[str]:
     """List the slides whose zarr.json is there, sorted; links are never followed."""
-    return sorted(
-        entry.name
-        for entry in store.iterdir()
-        if SLIDE_ID.fullmatch(entry.name)
-        and entry.is_dir()
-        and not entry.is_symlink()
-        and (entry / "zarr.json").is_file()
-    )
+    with os.scandir(store) as entries:
+        return sorted(
+            entry.name
+            for entry in entries
+            if SLIDE_ID.fullmatch(entry.name)
+            and entry.is_dir(follow_symlinks=False)
+            # os, not pathlib: a store may have ten thousand slides.
+            and os.path.isfile(f"{entry.path}/zarr.json")  # noqa: PTH113
+        )
 
 
 def read_slide_meta(store: Path, slide_id: str) -> SlideMeta:
@@ -172,12 +173,18 @@ def read_slide_meta(store: Path, slide_id: str) -> SlideMeta:
     return meta
 
 
+def _read_file(path: Path, *, most_bytes: int) -> bytes:
+    """Read a file of the store, one byte more than expected at most; links are not followed."""
+    try:
+        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+        with open(handle, "rb") as file:  # noqa: PTH123
+            return file.read(most_bytes + 1)
+    except OSError as error:
+        raise _damaged(path, error.strerror or "it cannot be read") from error
+
+
 def _damaged(path: Path, fact: str) -> IntegrityError:
     return IntegrityError(
-        f"{str(path)!r} is damaged: {fact}; restore it from a copy or run `medsimclr tile` "
-        "again with --overwrite."
+        f"{str(path)!r} is damaged: {fact}; run `medsimclr verify --repair`, or restore it from a "
+        "copy."
     )
-
-
-# zarr opens pictures, and our JPEG codec is part of the same hierarchy.
-register_jpeg_codec()

@@ -2,17 +2,22 @@
 
 store.zarr/zarr.json             attributes.medsimclr = RootMeta
 store.zarr/<slide_id>/zarr.json  attributes.medsimclr = SlideMeta; written last, it is the commit
-  images (N, T, T, 3) uint8      chunk (1, T, T, 3), shard (256, T, T, 3)
+  images (N, T, T, 3) uint8      chunk (1, T, T, 3), shard (S, T, T, 3)
   level0_xy (N, 2) int64 · tissue (N,) float32 · quality (N, K) float32 · label (N,) int16
   coverage (N, C) float32        annotated fraction of each class; absent without annotations
   image_index (N,) int32         which image of `images`; absent where the slide is one image
+  left_out (M, 3) int64          x, y at level 0 and reason of the places without a tile
   mask (h, w) uint8, thumbnail (h, w, 3) uint8     absent for image folders
+
+Beside each `medsimclr` stands `medsimclr_sha256`, the digest of its content: a patient whose name
+lost a bit would be another patient.
 """
 
-import json
+import hashlib
+import os
 import re
 from pathlib import Path
-from typing import Any, Literal, Self, TypeVar, get_args
+from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -21,9 +26,10 @@ from medsimclr.errors import IntegrityError
 from medsimclr.store.codec import CodecName
 
 __all__ = [
+    "LEFT_OUT_REASONS",
     "MAX_TILE_PX",
+    "PICTURES",
     "SCHEMA",
-    "SHARD_TILES",
     "SLIDE_ID",
     "TABLE_ARRAYS",
     "RootMeta",
@@ -32,9 +38,12 @@ __all__ = [
     "read_meta",
 ]
 
-SCHEMA = 1
-SHARD_TILES = 256
+SCHEMA = 2
 MAX_TILE_PX = 4096
+_MAX_SHARD_TILES = 4096
+_MAX_PICTURE_PX = 8192
+PICTURES = ("mask", "thumbnail")
+LEFT_OUT_REASONS = ("tissue", "ink", "blank", "focus")
 SLIDE_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MAX_JSON_BYTES = 64 << 20
 
@@ -46,7 +55,11 @@ TABLE_ARRAYS: dict[str, tuple[np.dtype[Any], str | int | None]] = {
     "label": (np.dtype("<i2"), None),
     "coverage": (np.dtype("<f4"), "classes"),
     "image_index": (np.dtype("<i4"), None),
+    "left_out": (np.dtype("<i8"), 3),
 }
+
+
+_Side = Annotated[int, Field(ge=1, le=_MAX_PICTURE_PX)]
 
 
 class _Meta(BaseModel):
@@ -58,15 +71,19 @@ class _Meta(BaseModel):
 class RootMeta(_Meta):
     """What holds for every tile of a store."""
 
-    schema_version: Literal[1] = Field(alias="schema")
+    schema_version: Literal[2] = Field(alias="schema")
     tile_px: int = Field(ge=8, le=MAX_TILE_PX)
     """Side of a tile, pixels."""
+    shard_tiles: int = Field(ge=1, le=_MAX_SHARD_TILES)
+    """Tiles in one shard file."""
     mpp: float | None = Field(gt=0)
     """Scale of every tile, um/px; None where the sources have no scale (natural images)."""
     classes: list[str]
     """Class names; label i is classes[i]."""
     quality_names: list[str]
-    """Columns of `quality`."""
+    """Columns of `quality`; NaN where a tile was not looked at for it."""
+    mask_thresholds: dict[str, float] = Field(default_factory=dict)
+    """What made a pixel of the mask tissue, ink or blank, by name."""
     tiling: dict[str, Any]
     """The tiling configuration, without paths and without what cannot change a byte."""
     tiling_sha256: str
@@ -86,6 +103,7 @@ class SlideMeta(_Meta):
 
     slide_id: str = Field(pattern=r"^[A-Za-z0-9._-]{1,64}$")
     n_tiles: int = Field(ge=1, le=2**31)
+    n_left_out: int = Field(default=0, ge=0, le=2**31)
     patient: str | None
     centre: str | None
     unit: Literal["patient", "tile"] = "patient"
@@ -97,47 +115,99 @@ class SlideMeta(_Meta):
     dimensions_level0_xy: tuple[int, int] | None
     tile_level0_px: float | None
     """Side of a tile in level-0 pixels of the source."""
+    tile_mpp: float | None = None
+    """Scale of the tiles, um/px, at most 0.5 % from the one asked."""
     level: int | None
     level_mpp: float | None
-    resampling: Literal["none", "area", "linear"] | None
+    resampling: Literal["none", "area", "dct", "linear"] | None
+    """dct: the JPEG was decoded at a fraction of its size, which averages over areas."""
+    reading: Literal["copied", "decoded", "region"] | None = None
+    """copied: the slide's JPEG tiles, no pixel decoded; decoded: by our direct path; region: by
+    the reader that the store's configuration names."""
     source: dict[str, str]
     """Digests of the inputs: `sha256` or `quickhash` of the slide, `annotation`."""
     images: list[str] | None = None
-    """Image names of a slide that is a set of images, relative to its labels.csv."""
-    arrays: list[str]
+    """SHA-256 of each image of a slide that is a set of images, in the order of `image_index`."""
+    pictures: dict[
+        Literal["mask", "thumbnail"],
+        Annotated[tuple[_Side, ...], Field(min_length=2, max_length=3)],
+    ]
+    """Shapes of the pictures: mask (h, w), thumbnail (h, w, 3)."""
     digests: dict[str, str]
-    """SHA-256 of every chunk and shard file, by its name relative to the slide."""
+    """SHA-256 of every other file of the slide, by its path below the slide."""
+
+    @model_validator(mode="after")
+    def _has_pictures_of_known_shape(self) -> Self:
+        for name, shape in self.pictures.items():
+            if len(shape) != (2 if name == "mask" else 3) or shape[2:] not in ((), (3,)):
+                raise ValueError(f"{name} cannot have the shape {shape}")
+        return self
 
 
 Meta = TypeVar("Meta", RootMeta, SlideMeta)
 
 
+class _Attributes(BaseModel, Generic[Meta]):
+    medsimclr: Meta
+    medsimclr_sha256: str
+
+
+class _Group(BaseModel, Generic[Meta]):
+    """The zarr.json of a group; other tools may add attributes of their own."""
+
+    zarr_format: Literal[3]
+    node_type: Literal["group"]
+    attributes: _Attributes[Meta]
+
+
+_GROUP_OF: dict[type[Any], type[_Group[Any]]] = {
+    RootMeta: _Group[RootMeta],
+    SlideMeta: _Group[SlideMeta],
+}
+
+
 def group_json(meta: RootMeta | SlideMeta) -> dict[str, Any]:
     """Return the zarr.json content of a group that carries `meta`."""
-    attributes = {"medsimclr": meta.model_dump(mode="json", by_alias=True)}
+    content = meta.model_dump(mode="json", by_alias=True)
+    as_read = type(meta).model_validate(content)
+    attributes = {"medsimclr": content, "medsimclr_sha256": _digest(as_read)}
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
 def read_meta(path: Path, model: type[Meta]) -> Meta:
-    """Read and check the metadata of one group.
+    """Read and check the metadata of one group; a link is not followed.
 
     Raises:
-        IntegrityError: the file is missing, is no zarr group of this schema, or is out of bounds.
+        IntegrityError: the file is missing, is no zarr group of this schema, is out of bounds, or
+            is not what was written.
     """
     try:
-        if path.stat().st_size > _MAX_JSON_BYTES:
-            raise ValueError(f"it has more than {_MAX_JSON_BYTES} bytes")
-        content = json.loads(path.read_bytes())
-        if content["zarr_format"] != 3 or content["node_type"] != "group":
-            raise ValueError("it is no zarr v3 group")
-        return model.model_validate(content["attributes"]["medsimclr"])
+        attributes = _GROUP_OF[model].model_validate_json(_read_bounded(path)).attributes
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in first["loc"]) or "attributes"
-        raise _refused(path, f"{key}: {first['msg']}") from error
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-        reason = f"missing {error}" if isinstance(error, KeyError) else str(error)
-        raise _refused(path, reason) from error
+        key = ".".join(str(part) for part in first["loc"]).removeprefix("attributes.medsimclr.")
+        raise _refused(path, f"{key}: {first['msg']}" if key else first["msg"]) from error
+    except (OSError, ValueError) as error:
+        raise _refused(path, str(error)) from error
+    if attributes.medsimclr_sha256 != _digest(attributes.medsimclr):
+        raise _refused(path, "its content is not what was written")
+    meta: Meta = attributes.medsimclr
+    return meta
+
+
+def _digest(meta: RootMeta | SlideMeta) -> str:
+    # Only what the file says: fields that a later version adds must not change the digest.
+    content = meta.model_dump_json(by_alias=True, exclude_unset=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+def _read_bounded(path: Path) -> bytes:
+    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+    with open(handle, "rb") as file:  # noqa: PTH123
+        content = file.read(_MAX_JSON_BYTES + 1)
+    if len(content) > _MAX_JSON_BYTES:
+        raise ValueError(f"it has more than {_MAX_JSON_BYTES} bytes")
+    return content
 
 
 def _refused(path: Path, reason: str) -> IntegrityError:

@@ -1,6 +1,6 @@
 """Write a tile store, one slide at a time; the slide's zarr.json, written last, is its commit."""
 
-import json
+import hashlib
 import shutil
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import zarr
-from zarr.codecs import ShardingCodec
 
 from medsimclr.config.base import difference
 from medsimclr.errors import ConfigError
@@ -22,34 +20,44 @@ from medsimclr.files.atomic import (
     sync_tree,
     write_json,
 )
-from medsimclr.files.checksum import sha256_of_file
-from medsimclr.store.codec import CodecName, chunk_codecs, register_jpeg_codec
+from medsimclr.store.array import array_json, write_array
+from medsimclr.store.codec import CodecName, chunk_codecs, encode_chunk
 from medsimclr.store.reader import committed_slides, read_slide_meta
 from medsimclr.store.schema import (
-    SHARD_TILES,
+    PICTURES,
     TABLE_ARRAYS,
     RootMeta,
     SlideMeta,
     group_json,
     read_meta,
 )
+from medsimclr.store.shard_writer import ShardWriter
 
-__all__ = ["StoreWriter", "TileBatch"]
-
-_PICTURES = ("mask", "thumbnail")
-_TABLE_CODECS: list[dict[str, Any]] = [{"name": "bytes"}, {"name": "crc32c"}]
-_PICTURE_CODECS: list[dict[str, Any]] = [
-    {"name": "bytes"},
-    {"name": "zstd", "configuration": {"level": 3, "checksum": True}},
-]
+__all__ = ["StoreWriter", "Tile"]
 
 
-@dataclass(frozen=True)
-class TileBatch:
-    """Up to `SHARD_TILES` decoded tiles: images_NHW3 uint8 and quality_NK float32."""
+@dataclass(frozen=True, slots=True)
+class Tile:
+    """One tile on its way into the store."""
 
-    images_NHW3: npt.NDArray[np.uint8]
-    quality_NK: npt.NDArray[np.float32]
+    row: int
+    """Its row in the slide's tables."""
+    pixels: npt.NDArray[np.uint8] | bytes
+    """RGB uint8 (T, T, 3), good until the next tile is asked for; or a JPEG stream to copy."""
+    quality: tuple[float, ...]
+    """One figure for each of the store's quality names."""
+    left_out: int | None = None
+    """Index into `LEFT_OUT_REASONS` of a tile that is only noted."""
+
+
+@dataclass
+class _Written:
+    """What `_write_tiles` knows in the end."""
+
+    rows: list[int]
+    quality: list[tuple[float, ...]]
+    left_out: list[tuple[int, int]]
+    digests: dict[str, str]
 
 
 class StoreWriter:
@@ -98,99 +106,105 @@ class StoreWriter:
         facts: Mapping[str, Any],
         tables: Mapping[str, npt.NDArray[Any]],
         pictures: Mapping[str, npt.NDArray[np.uint8]],
-        batches: Iterable[TileBatch],
+        tiles: Iterable[Tile],
+        left_out_M3: npt.NDArray[np.int64] | None = None,
     ) -> SlideMeta:
         """Write one slide whole, then commit it.
 
         Args:
             facts: the fields of `SlideMeta` that are not known from the arrays.
-            tables: per-tile arrays, without `quality`.
+            tables: per-tile arrays, without `quality`; the rows that `tiles` names are kept.
             pictures: `mask` and `thumbnail`, or nothing.
-            batches: the tiles in order; all but the last hold `SHARD_TILES`.
+            tiles: the tiles in the order of their rows.
+            left_out_M3: x, y and reason of the places without a tile, in level-0 pixels.
         """
-        n_tiles = len(tables["level0_xy"])
         folder = self.path / facts["slide_id"]
         with output_errors(folder):
             if folder.exists():
                 shutil.rmtree(folder)
             folder.mkdir()
-            quality_NK = self._write_images(folder / "images", batches, n_tiles=n_tiles)
-            for name, values in {**tables, "quality": quality_NK}.items():
-                dtype, _ = TABLE_ARRAYS[name]
-                _write_array(folder / name, values.astype(dtype), _TABLE_CODECS)
+        written = self._write_tiles(folder, tiles)
+        with output_errors(folder):
+            arrays: dict[str, npt.NDArray[Any]] = {k: v[written.rows] for k, v in tables.items()}
+            arrays["quality"] = np.array(written.quality)
+            noted_M3 = _noted(tables["level0_xy"], left_out_M3, written.left_out)
+            if len(noted_M3):
+                arrays["left_out"] = noted_M3
+            digests = written.digests
+            for name, values in arrays.items():
+                of_array = write_array(folder / name, values.astype(TABLE_ARRAYS[name][0]), "raw")
+                digests |= {f"{name}/{key}": digest for key, digest in of_array.items()}
             for name, image in pictures.items():
-                assert name in _PICTURES, name
-                _write_array(folder / name, image, _PICTURE_CODECS)
+                assert name in PICTURES, name
+                of_array = write_array(folder / name, image, "zstd")
+                digests |= {f"{name}/{key}": digest for key, digest in of_array.items()}
             sync_tree(folder)
             sync_folder(self.path)
-            arrays = sorted(entry.name for entry in folder.iterdir())
-            meta = SlideMeta(**facts, n_tiles=n_tiles, arrays=arrays, digests=_digests(folder))
+            meta = SlideMeta(
+                **facts,
+                n_tiles=len(written.rows),
+                n_left_out=len(noted_M3),
+                pictures={name: image.shape for name, image in pictures.items()},
+                digests=dict(sorted(digests.items())),
+            )
             write_json(folder / "zarr.json", group_json(meta))
         return meta
 
-    def _write_images(
-        self, path: Path, batches: Iterable[TileBatch], *, n_tiles: int
-    ) -> npt.NDArray[np.float32]:
-        register_jpeg_codec()
-        tile_px = self.meta.tile_px
+    def _write_tiles(self, folder: Path, tiles: Iterable[Tile]) -> _Written:
+        """Write all tiles; errors in making one are the slide's, errors in writing the output's."""
         codec: CodecName = self.meta.tiling["codec"]
-        codecs = chunk_codecs(codec, jpeg_quality=self.meta.tiling["jpeg_quality"])
-        images = _create_array(
-            path,
-            shape=(n_tiles, tile_px, tile_px, 3),
-            dtype=np.dtype(np.uint8),
-            chunk=(SHARD_TILES, tile_px, tile_px, 3),
-            codecs=[ShardingCodec(chunk_shape=(1, tile_px, tile_px, 3), codecs=codecs).to_dict()],
+        quality: int = self.meta.tiling["jpeg_quality"]
+        written = _Written([], [], [], {})
+        shards = ShardWriter(folder / "images", shard_tiles=self.meta.shard_tiles)
+        try:
+            for tile in tiles:
+                if tile.left_out is not None:
+                    written.left_out.append((tile.row, tile.left_out))
+                    continue
+                chunk = encode_chunk(tile.pixels, codec, jpeg_quality=quality)
+                with output_errors(folder):
+                    shards.append(chunk)
+                written.rows.append(tile.row)
+                written.quality.append(tile.quality)
+            with output_errors(folder):
+                shards.finish()
+                metadata = self._images_json(shards.n_tiles)
+                (folder / "images" / "zarr.json").write_bytes(metadata)
+        finally:
+            shards.abandon()
+        written.digests = {f"images/{key}": digest for key, digest in shards.digests.items()}
+        written.digests["images/zarr.json"] = hashlib.sha256(metadata).hexdigest()
+        return written
+
+    def _images_json(self, n_tiles: int) -> bytes:
+        tile_px, shard_tiles = self.meta.tile_px, self.meta.shard_tiles
+        codec: CodecName = self.meta.tiling["codec"]
+        sharding = {
+            "chunk_shape": [1, tile_px, tile_px, 3],
+            "codecs": chunk_codecs(codec, jpeg_quality=self.meta.tiling["jpeg_quality"]),
+            "index_codecs": [
+                {"name": "bytes", "configuration": {"endian": "little"}},
+                {"name": "crc32c"},
+            ],
+            "index_location": "end",
+        }
+        return array_json(
+            (n_tiles, tile_px, tile_px, 3),
+            np.dtype(np.uint8),
+            chunk=(shard_tiles, tile_px, tile_px, 3),
+            codecs=[{"name": "sharding_indexed", "configuration": sharding}],
         )
-        quality: list[npt.NDArray[np.float32]] = []
-        start = 0
-        for batch in batches:
-            stop = start + len(batch.images_NHW3)
-            assert start % SHARD_TILES == 0, "a shard is never written twice"
-            images[start:stop] = batch.images_NHW3
-            quality.append(batch.quality_NK)
-            start = stop
-        assert start == n_tiles, (start, n_tiles)
-        return np.concatenate(quality)
 
 
-def _create_array(
-    path: Path,
-    *,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    chunk: tuple[int, ...],
-    codecs: list[dict[str, Any]],
-) -> Any:
-    metadata = {
-        "zarr_format": 3,
-        "node_type": "array",
-        "shape": list(shape),
-        "data_type": dtype.name,
-        "chunk_grid": {"name": "regular", "configuration": {"chunk_shape": list(chunk)}},
-        "chunk_key_encoding": {"name": "default", "configuration": {"separator": "/"}},
-        "fill_value": 0,
-        "codecs": codecs,
-        "attributes": {},
-    }
-    path.mkdir()
-    # Not durable yet: the whole slide is flushed before its commit.
-    (path / "zarr.json").write_text(json.dumps(metadata, indent=2), encoding="utf-8")
-    # A chunk of zeros must be written too: a file that is not there has no checksum.
-    # (open_array takes this setting too, and ignores it for an array that exists.)
-    return zarr.open_array(path, mode="r+").with_config({"write_empty_chunks": True})
-
-
-def _write_array(path: Path, values: npt.NDArray[Any], codecs: list[dict[str, Any]]) -> None:
-    array = _create_array(
-        path, shape=values.shape, dtype=values.dtype, chunk=values.shape, codecs=codecs
-    )
-    array[...] = values
-
-
-def _digests(folder: Path) -> dict[str, str]:
-    files = sorted(path for path in folder.glob("*/c/**/*") if path.is_file())
-    return {path.relative_to(folder).as_posix(): sha256_of_file(path) for path in files}
+def _noted(
+    level0_xy_N2: npt.NDArray[np.int64],
+    left_out_M3: npt.NDArray[np.int64] | None,
+    rejected: list[tuple[int, int]],
+) -> npt.NDArray[np.int64]:
+    """Join the places that never became a tile and the tiles that were looked at and left out."""
+    before_M3 = np.empty((0, 3), np.int64) if left_out_M3 is None else left_out_M3
+    of_tiles = [[*level0_xy_N2[row].tolist(), reason] for row, reason in rejected]
+    return np.concatenate([before_M3, np.array(of_tiles, np.int64).reshape(-1, 3)])
 
 
 def _check_same(path: Path, old: RootMeta, new: RootMeta) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from medsimclr.errors import SlideError
 from medsimclr.files.checksum import sha256_of_file
-from medsimclr.tiling.source import SlideTiles, batched
+from medsimclr.tiling.source import Alive, SlideTiles, as_tiles
 
 __all__ = ["CIFAR10_CLASSES", "Cifar10File"]
 
@@ -39,7 +39,7 @@ class Cifar10File:
         """Return the digest of the file."""
         return {"sha256": sha256_of_file(self.path)}
 
-    def open(self) -> SlideTiles:
+    def open(self, alive: Alive) -> SlideTiles:
         """Read the whole file, 30 MB; see `TileSource`."""
         content = np.fromfile(self.path, np.uint8)
         if self.tile_px != _SIDE_PX:
@@ -78,5 +78,5 @@ class Cifar10File:
                 "tissue": np.ones(n_tiles, np.float32),
                 "label": rows[:, 0].astype(np.int16),
             },
-            batches=batched(iter(np.ascontiguousarray(images_NHW3))),
+            tiles=as_tiles(iter(np.ascontiguousarray(images_NHW3))),
         )

@@ -1,32 +1,57 @@
-"""Where the tiles of a slide lie."""
+"""Where the tiles of a slide lie.
+
+Frames: `tile_frame` are pixels of the scale asked, in which tiles are squares of whole numbers;
+level pixels are `scale` times finer, level-0 pixels finer still.
+"""
+
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
-__all__ = ["boxes_xyxy", "grid_level0_xy"]
+__all__ = ["boxes_xyxy", "grid_xy", "to_level0_xy"]
+
+# A size that is a multiple of the scale but for the last bits of a float is one.
+_TOLERANCE = 1e-6
 
 
-def grid_level0_xy(
-    dimensions_level0_xy: tuple[int, int], *, tile_level0_px: float
+def grid_xy(
+    size_xy: tuple[float, float], *, tile_px: int, step_px: int, edge: Literal["drop", "pad"]
 ) -> npt.NDArray[np.int64]:
-    """Return the top-left corners of all whole tiles, row by row, without overlap.
-
-    Corners are rounded from exact multiples of the tile's side, so that errors do not add up
-    across a slide; what is left at the right and bottom edge is less than a tile and is dropped.
+    """Return the top-left corners of all tiles, row by row.
 
     Args:
-        dimensions_level0_xy: width and height of level 0.
-        tile_level0_px: side of a tile in level-0 pixels; a fraction where the slide is resampled.
+        size_xy: width and height of the slide in the tile frame; fractions where it is resampled.
+        tile_px: side of a tile.
+        step_px: from one tile to the next.
+        edge: "drop" keeps whole tiles alone; "pad" adds those that reach beyond the slide, so that
+            every pixel lies in a tile (if steps leave no gaps).
 
     Returns:
-        (N, 2) int64 as x, y; N is 0 where the slide is smaller than a tile.
+        (N, 2) int64 as x, y in the tile frame; N is 0 where no tile fits.
     """
-    # Half a pixel of tolerance: rounding the size of a slide must not cost its last column.
-    n_columns, n_rows = (int((side + 0.5) / tile_level0_px) for side in dimensions_level0_xy)
-    x = np.floor(np.arange(n_columns) * tile_level0_px + 0.5).astype(np.int64)
-    y = np.floor(np.arange(n_rows) * tile_level0_px + 0.5).astype(np.int64)
-    grid_y, grid_x = np.meshgrid(y, x, indexing="ij")
-    return np.stack([grid_x.ravel(), grid_y.ravel()], axis=1)
+    counts = [_count(size, tile_px=tile_px, step_px=step_px, edge=edge) for size in size_xy]
+    grid_y, grid_x = np.meshgrid(
+        np.arange(counts[1]) * step_px, np.arange(counts[0]) * step_px, indexing="ij"
+    )
+    return np.stack([grid_x.ravel(), grid_y.ravel()], axis=1).astype(np.int64)
+
+
+def _count(size: float, *, tile_px: int, step_px: int, edge: Literal["drop", "pad"]) -> int:
+    steps = (size - tile_px) / step_px
+    if edge == "drop":
+        return max(0, int(np.floor(steps + _TOLERANCE)) + 1)
+    return max(1, int(np.ceil(steps - _TOLERANCE)) + 1)
+
+
+def to_level0_xy(
+    tile_frame_xy_N2: npt.NDArray[np.int64], *, level0_per_px: float
+) -> npt.NDArray[np.int64]:
+    """Return corners as the nearest level-0 pixels, halves up.
+
+    Each is rounded from its exact place, so that errors do not add up across a slide.
+    """
+    return np.asarray(np.floor(tile_frame_xy_N2 * level0_per_px + 0.5), np.int64)
 
 
 def boxes_xyxy(xy_N2: npt.NDArray[np.int64], *, side: float) -> npt.NDArray[np.float64]:

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
@@ -16,9 +15,11 @@ from medsimclr.errors import LabelError, SlideError
 from medsimclr.files.checksum import sha256_of_file, sha256_of_value
 from medsimclr.files.table import Row, read_table
 from medsimclr.slides.opening import open_slide, slide_id_of
-from medsimclr.slides.scale import choose_level
-from medsimclr.tiling.grid import grid_level0_xy
-from medsimclr.tiling.source import SlideTiles, batched, no_tiles
+from medsimclr.slides.scale import Scale
+from medsimclr.tiling.cut import Cut
+from medsimclr.tiling.grid import grid_xy, to_level0_xy
+from medsimclr.tiling.reading import ReadingPlan, plan_reading, read_tiles
+from medsimclr.tiling.source import Alive, SlideTiles, as_tiles, no_tiles
 
 __all__ = ["ImageGroup", "LabelledImage", "image_groups"]
 
@@ -44,8 +45,9 @@ class ImageGroup:
     centre: str | None
     images: tuple[LabelledImage, ...]
     classes: tuple[str, ...]
-    target_mpp: float | None
-    tile_px: int
+    cut: Cut
+    has_scale: bool
+    """Whether a scale was asked; without one images keep their own pixels."""
     is_isolated: bool = False
 
     def inputs(self) -> dict[str, str]:
@@ -56,16 +58,19 @@ class ImageGroup:
         ]
         return {"sha256": sha256_of_value([self.patient, self.centre, images])}
 
-    def open(self) -> SlideTiles:
+    def open(self, alive: Alive) -> SlideTiles:
         """Lay the grid over every image, glass included; see `TileSource`."""
-        parts = [(index, *self._grid(image)) for index, image in enumerate(self.images)]
-        level0_xy = np.concatenate([grid for _, grid, _ in parts])
-        if len(level0_xy) == 0:
-            raise no_tiles(self.slide_id, f"its images are smaller than {self.tile_px} px")
-        image_index = np.concatenate([np.full(len(grid), index) for index, grid, _ in parts])
+        parts = [self._grid(image) for image in self.images]
+        level0_xy_N2 = np.concatenate(
+            [to_level0_xy(xy_N2, level0_per_px=plan.level0_px_per_px) for plan, xy_N2 in parts]
+        )
+        if len(level0_xy_N2) == 0:
+            raise no_tiles(self.slide_id, f"its images are smaller than {self.cut.tile_px} px")
+        index_N = np.concatenate([np.full(len(xy), i) for i, (_, xy) in enumerate(parts)])
         of_image = np.array(
             [-1 if i.label is None else self.classes.index(i.label) for i in self.images]
         )
+        is_native = all(plan.level_px_per_px == 1 for plan, _ in parts)
         return SlideTiles(
             facts={
                 "slide_id": self.slide_id,
@@ -73,66 +78,59 @@ class ImageGroup:
                 "centre": self.centre,
                 "vendor": "images",
                 "mpp": self._shared_mpp(),
-                "mpp_source": "labels.csv or --source-mpp" if self.target_mpp else None,
+                "mpp_source": "labels.csv or --source-mpp" if self.has_scale else None,
                 "dimensions_level0_xy": None,
                 "tile_level0_px": None,
                 "level": 0,
                 "level_mpp": None,
-                "resampling": "none" if self._is_native(parts) else "area",
+                "resampling": "none" if is_native else "area",
                 "source": self.inputs(),
-                "images": [image.name for image in self.images],
+                "images": [sha256_of_file(image.path) for image in self.images],
             },
             tables={
-                "level0_xy": level0_xy,
-                "tissue": np.ones(len(level0_xy), np.float32),
-                "label": of_image[image_index],
-                "image_index": image_index,
+                "level0_xy": level0_xy_N2,
+                "tissue": np.ones(len(level0_xy_N2), np.float32),
+                "label": of_image[index_N],
+                "image_index": index_N,
             },
-            batches=batched(self._read(parts)),
+            tiles=as_tiles(self._read(parts)),
         )
 
     def _shared_mpp(self) -> float | None:
         scales = {image.mpp for image in self.images}
         return scales.pop() if len(scales) == 1 else None
 
-    def _is_native(self, parts: list[tuple[int, npt.NDArray[np.int64], float]]) -> bool:
-        return all(side == self.tile_px for _, _, side in parts)
-
-    def _grid(self, image: LabelledImage) -> tuple[npt.NDArray[np.int64], float]:
-        with open_slide(image.path) as slide:
-            dimensions_xy = slide.dimensions_xy
-        tile_level0_px = float(self.tile_px)
-        if self.target_mpp is not None and image.mpp is not None:
-            if choose_level([image.mpp], target_mpp=self.target_mpp).resampling != "none":
-                tile_level0_px = self.tile_px * self.target_mpp / image.mpp
-        elif self.target_mpp is not None:
+    def _grid(self, image: LabelledImage) -> tuple[ReadingPlan, npt.NDArray[np.int64]]:
+        if self.has_scale and image.mpp is None:
             raise SlideError(
-                f"image {image.name!r} must have a scale to be cut at {self.target_mpp:g} um/px, "
-                "got none; add an mpp column to labels.csv, give --source-mpp, or leave out --mpp "
-                "to keep the images' own pixels."
+                f"image {image.name!r} must have a scale to be cut at {self.cut.target_mpp:g} "
+                "um/px, got none; add an mpp column to labels.csv, give --source-mpp, or leave out "
+                "--mpp to keep the images' own pixels."
             )
-        return grid_level0_xy(dimensions_xy, tile_level0_px=tile_level0_px), tile_level0_px
+        own_mpp = image.mpp if self.has_scale else None
+        scale = Scale(mpp=own_mpp or self.cut.target_mpp, source="--source-mpp")
+        with open_slide(image.path) as slide:
+            plan = plan_reading(slide, scale, {}, cut=self.cut)
+            width, height = slide.dimensions_xy
+        size_xy = (width / plan.level_px_per_px, height / plan.level_px_per_px)
+        cut = self.cut
+        return plan, grid_xy(size_xy, tile_px=cut.tile_px, step_px=cut.step_px, edge=cut.edge)
 
     def _read(
-        self, parts: list[tuple[int, npt.NDArray[np.int64], float]]
+        self, parts: list[tuple[ReadingPlan, npt.NDArray[np.int64]]]
     ) -> Iterator[npt.NDArray[np.uint8]]:
-        size = (self.tile_px, self.tile_px)
-        for index, grid, tile_level0_px in parts:
-            side = round(tile_level0_px)
-            how = cv2.INTER_AREA if side > self.tile_px else cv2.INTER_LINEAR
-            with open_slide(self.images[index].path) as slide:
-                for x, y in grid.tolist():
-                    tile = slide.read_region((x, y), level=0, size_xy=(side, side))
-                    if side != self.tile_px:
-                        tile = np.asarray(cv2.resize(tile, size, interpolation=how), np.uint8)
-                    yield tile
+        for image, (plan, xy_N2) in zip(self.images, parts, strict=True):
+            with open_slide(image.path) as slide:
+                for pixels in read_tiles(slide, plan, None, xy_N2):
+                    assert not isinstance(pixels, bytes)
+                    yield pixels
 
 
 def image_groups(
     table: Path,
     *,
-    tile_px: int,
-    target_mpp: float | None,
+    cut: Cut,
+    has_scale: bool,
     source_mpp: float | None,
     slide_column: str | None,
 ) -> list[ImageGroup]:
@@ -181,8 +179,8 @@ def image_groups(
             centre=_one(table, group, "centre"),
             images=tuple(_image(table, row, source_mpp=source_mpp) for row in group),
             classes=classes,
-            target_mpp=target_mpp,
-            tile_px=tile_px,
+            cut=cut,
+            has_scale=has_scale,
         )
         for slide_id, group in sorted(by_slide.items())
     ]

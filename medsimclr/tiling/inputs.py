@@ -8,9 +8,10 @@ from pathlib import Path
 from medsimclr.config.tile import TileConfig
 from medsimclr.errors import ConfigError, LabelError, NoInputError
 from medsimclr.files.table import Row, read_table
-from medsimclr.slides.annotations import read_geojson
+from medsimclr.slides.annotations.reading import ANNOTATION_SUFFIXES, read_annotation
 from medsimclr.slides.opening import find_slides, slide_id_of
 from medsimclr.tiling.cifar10 import CIFAR10_CLASSES, Cifar10File
+from medsimclr.tiling.cut import Cut, Limits
 from medsimclr.tiling.image_folder import image_groups
 from medsimclr.tiling.slide_source import SlideSource
 from medsimclr.tiling.source import TileSource
@@ -59,8 +60,8 @@ def find_inputs(config: TileConfig) -> Inputs:
             for folder in folders
             for group in image_groups(
                 folder / "labels.csv",
-                tile_px=config.tile_px,
-                target_mpp=config.mpp,
+                cut=Cut.of(config, target_mpp=config.mpp or 1.0),
+                has_scale=config.mpp is not None,
                 source_mpp=config.source_mpp,
                 slide_column=config.slide_column,
             )
@@ -81,28 +82,34 @@ def _slides(config: TileConfig, paths: Sequence[Path]) -> Inputs:
     ids = [slide_id_of(path) for path in slides]
     annotations = _annotations(config.annotations, ids)
     rows = _slide_rows(config.slides_csv, slides)
-    classes = sorted({name for path in annotations.values() for name in read_geojson(path)})
+    names_of = {path.name: set(read_annotation(path)) for path in annotations.values()}
+    classes = sorted(set().union(*names_of.values()))
     sources = []
     for path, slide_id in zip(slides, ids, strict=True):
         row = rows.get(slide_id)
-        mpp = _row_mpp(config.slides_csv, row) or config.source_mpp
+        row_mpp = _row_mpp(config.slides_csv, row)
         sources.append(
             SlideSource(
                 path=path,
-                target_mpp=config.mpp,
-                tile_px=config.tile_px,
-                min_tissue=config.min_tissue,
-                min_coverage=config.min_coverage,
+                cut=Cut.of(config, target_mpp=config.mpp),
+                limits=Limits.of(config),
                 classes=tuple(classes),
-                source_mpp=mpp,
+                given_mpp=row_mpp or config.source_mpp,
+                given_mpp_source="slides.csv" if row_mpp else "--source-mpp",
                 annotation=annotations.get(slide_id),
                 patient=row.get("patient") if row else None,
                 centre=row.get("centre") if row else None,
+                alias=_alias(config.slides_csv, row),
             )
         )
     notes = _patient_notes(config, ids, rows)
     if config.annotations is not None and len(annotations) < len(ids):
         notes.append(f"{len(ids) - len(annotations)} of {len(ids)} slides have no annotation.")
+    if unnamed := [file_name for file_name, names in names_of.items() if not names]:
+        notes.append(
+            f"{len(unnamed)} of {len(names_of)} annotations hold no area that has a class (first: "
+            f"{unnamed[0]!r})."
+        )
     return _checked(sources, classes, notes)
 
 
@@ -135,15 +142,25 @@ def _patient_notes(config: TileConfig, ids: Sequence[str], rows: dict[str, Row])
 def _annotations(folder: Path | None, slide_ids: Sequence[str]) -> dict[str, Path]:
     if folder is None:
         return {}
-    found = {slide_id_of(path): path for path in sorted(folder.glob("*.geojson"))}
-    known = {slide_id: path for slide_id, path in found.items() if slide_id in set(slide_ids)}
+    found: dict[str, list[Path]] = {}
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        if path.suffix.lower() in ANNOTATION_SUFFIXES and not path.name.startswith("."):
+            found.setdefault(slide_id_of(path), []).append(path)
+    known = {slide_id: found[slide_id] for slide_id in slide_ids if slide_id in found}
+    accepted = ", ".join(f"<slide>{suffix}" for suffix in ANNOTATION_SUFFIXES)
     if not known:
         raise LabelError(
-            f"--annotations {str(folder)!r} must hold <slide>.geojson files for the given slides, "
-            f"got {len(found)} GeoJSON files and none that is named like a slide; slides: "
+            f"--annotations {str(folder)!r} must be a folder with {accepted} files for the given "
+            f"slides, got {len(found)} such files and none that is named like a slide; slides: "
             f"{', '.join(slide_ids[:5])}."
         )
-    return known
+    for slide_id, (first, *others) in known.items():
+        if others:
+            raise LabelError(
+                f"--annotations {str(folder)!r} must hold one file for each slide, of {accepted}, "
+                f"got {first.name!r} and {others[0].name!r} for {slide_id!r}; remove one of them."
+            )
+    return {slide_id: path for slide_id, (path,) in known.items()}
 
 
 def _slide_rows(table: Path | None, slides: Sequence[Path]) -> dict[str, Row]:
@@ -185,6 +202,17 @@ def _row_mpp(table: Path | None, row: Row | None) -> float | None:
             f"got {text!r}."
         )
     return mpp
+
+
+def _alias(table: Path | None, row: Row | None) -> str | None:
+    alias = row.get("alias") if row else None
+    if alias is not None and slide_id_of(Path(alias + ".x")) != alias:
+        assert row is not None
+        raise LabelError(
+            f"table {str(table)!r}, line {row.line}: alias must be 1 to 64 of the characters "
+            f"A-Z a-z 0-9 . _ -, got {alias!r}."
+        )
+    return alias
 
 
 def _cifar_files(path: Path) -> list[Path]:

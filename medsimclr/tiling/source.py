@@ -1,11 +1,12 @@
 """What a tile source gives, whatever it reads: slides, image folders or CIFAR-10.
 
 A source is a small picklable value, since it may be read in another process. Opening it gives
-`SlideTiles`: facts and tables at once, tiles batch by batch.
+`SlideTiles`: facts and tables at once, tiles one by one.
 """
 
 import hashlib
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,22 +17,23 @@ import numpy.typing as npt
 from medsimclr.errors import SlideError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.slides.focus import focus_score
-from medsimclr.store.schema import SHARD_TILES
-from medsimclr.store.writer import TileBatch
+from medsimclr.store.writer import Tile
 
 __all__ = [
     "QUALITY_NAMES",
+    "Alive",
     "SlideTiles",
     "TileSource",
-    "batched",
+    "as_tiles",
     "fingerprint",
     "labels_of",
     "no_tiles",
 ]
 
-QUALITY_NAMES = ["focus"]
+QUALITY_NAMES = ["focus", "ink", "blank"]
+Alive = Callable[[], None]
 _WHOLE_FILE_BYTES = 64 << 20
-_BLOCK_BYTES = 1 << 20
+_BLOCK_BYTES = 1 << 18
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,9 @@ class SlideTiles:
 
     facts: dict[str, Any]
     tables: dict[str, npt.NDArray[Any]]
-    batches: Iterator[TileBatch]
+    tiles: Iterator[Tile]
+    left_out_M3: npt.NDArray[np.int64] | None = None
+    """x, y at level 0 and reason of the places without a tile."""
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
 
 
@@ -58,8 +62,11 @@ class TileSource(Protocol):
     def inputs(self) -> dict[str, str]:
         """Return digests of all that decides the slide's content, to recognise it on resume."""
 
-    def open(self) -> SlideTiles:
+    def open(self, alive: Alive) -> SlideTiles:
         """Open the slide.
+
+        Args:
+            alive: called whenever reading gets on.
 
         Raises:
             SlideError: it cannot be read, has no usable scale, or no tile of it is kept.
@@ -69,8 +76,8 @@ class TileSource(Protocol):
 def fingerprint(path: Path) -> dict[str, str]:
     """Return `sha256` of a file, or `quickhash` of one larger than 64 MB.
 
-    The quickhash covers the size and 64 blocks of 1 MB spread over the file: reading a whole slide
-    twice would cost as much as tiling it.
+    The quickhash covers the size and 64 blocks of 256 kB spread over the file: to read a whole
+    slide for it would cost as much as to copy its tiles.
     """
     size = path.stat().st_size
     if size <= _WHOLE_FILE_BYTES:
@@ -83,16 +90,10 @@ def fingerprint(path: Path) -> dict[str, str]:
     return {"quickhash": digest.hexdigest()}
 
 
-def batched(tiles: Iterator[npt.NDArray[np.uint8]]) -> Iterator[TileBatch]:
-    """Join single tiles (T, T, 3) to batches of a shard each, with their quality."""
-    waiting: list[npt.NDArray[np.uint8]] = []
-    for tile_HW3 in tiles:
-        waiting.append(tile_HW3)
-        if len(waiting) == SHARD_TILES:
-            yield _batch(waiting)
-            waiting = []
-    if waiting:
-        yield _batch(waiting)
+def as_tiles(images: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tile]:
+    """Number images that are all kept; ink and blank are not looked for where there is no slide."""
+    for row, image_HW3 in enumerate(images):
+        yield Tile(row=row, pixels=image_HW3, quality=(focus_score(image_HW3), math.nan, math.nan))
 
 
 def labels_of(
@@ -108,8 +109,3 @@ def labels_of(
 def no_tiles(slide_id: str, reason: str) -> SlideError:
     """Return the error of a slide of which no tile is kept."""
     return SlideError(f"slide {slide_id!r} gives no tile: {reason}.")
-
-
-def _batch(tiles: list[npt.NDArray[np.uint8]]) -> TileBatch:
-    quality = np.array([[focus_score(tile)] for tile in tiles], np.float32)
-    return TileBatch(images_NHW3=np.stack(tiles), quality_NK=quality)

@@ -11,8 +11,9 @@ from medsimclr.config.tile import TileConfig
 from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideError, UnsafeInputError
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import exclusive_lock
+from medsimclr.slides.areas import AREA_THRESHOLDS
 from medsimclr.store.schema import RootMeta, SlideMeta
-from medsimclr.store.writer import StoreWriter, TileBatch
+from medsimclr.store.writer import StoreWriter, Tile
 from medsimclr.tiling.inputs import Inputs, find_inputs
 from medsimclr.tiling.isolation import run_isolated
 from medsimclr.tiling.source import QUALITY_NAMES, TileSource
@@ -100,11 +101,13 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
 def _root_meta(config: TileConfig, inputs: Inputs) -> RootMeta:
     tiling = config.identity()
     return RootMeta(
-        schema=1,
+        schema=2,
         tile_px=config.tile_px,
+        shard_tiles=config.shard_tiles,
         mpp=config.mpp,
         classes=inputs.classes,
         quality_names=QUALITY_NAMES,
+        mask_thresholds=AREA_THRESHOLDS,
         tiling=tiling,
         tiling_sha256=sha256_of_value(tiling),
     )
@@ -179,17 +182,23 @@ def _write_task(task: _Task, alive: Callable[[], None]) -> int:
 def _write(
     source: TileSource, writer: StoreWriter, alive: Callable[[], None] = lambda: None
 ) -> int:
-    opened = source.open()
+    try:
+        opened = source.open(alive)
+    except OSError as error:
+        raise SlideError(
+            f"slide {source.slide_id!r} cannot be read: {error.strerror or error}. Copy it anew."
+        ) from error
     meta = writer.write_slide(
         facts=opened.facts,
         tables=opened.tables,
         pictures=opened.pictures,
-        batches=_announced(opened.batches, alive),
+        tiles=_announced(opened.tiles, alive),
+        left_out_M3=opened.left_out_M3,
     )
     return meta.n_tiles
 
 
-def _announced(batches: Iterator[TileBatch], alive: Callable[[], None]) -> Iterator[TileBatch]:
-    for batch in batches:
+def _announced(tiles: Iterator[Tile], alive: Callable[[], None]) -> Iterator[Tile]:
+    for tile_ in tiles:
         alive()
-        yield batch
+        yield tile_
