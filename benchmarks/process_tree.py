@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import TracebackType
 
-__all__ = ["PeakMemory", "tree_cpu_seconds"]
+__all__ = ["PeakMemory", "peak_resident_mb", "tree_cpu_seconds"]
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
