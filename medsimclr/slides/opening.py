@@ -1,4 +1,4 @@
-"""Find slides and open them, by content and not by name."""
+"""Find slides and open them, by content and not by name, with the reader asked for."""
 
 import hashlib
 import os
@@ -8,21 +8,31 @@ from pathlib import Path
 
 import openslide
 
-from medsimclr.errors import ConfigError, NoInputError, SlideError
+from medsimclr.config.tile import ReaderName
+from medsimclr.errors import ConfigError, NoInputError, SlideError, UnsafeInputError
 from medsimclr.slides.dicom import is_dicom, series_uid
 from medsimclr.slides.image_slide import ImageSlide
+from medsimclr.slides.monai_slide import Backend, MonaiSlide, check_backend
+from medsimclr.slides.ome_tiff_slide import OmeTiffSlide, is_ome_tiff
 from medsimclr.slides.openslide_slide import OpenSlideSlide
 from medsimclr.slides.slide import Slide
 
-__all__ = ["find_slides", "open_slide", "slide_id_of"]
+__all__ = ["check_reader", "find_slides", "open_slide", "slide_id_of"]
 
+# What OpenSlide 4.0.1 documents; .ome.tif and .ome.tiff end in .tif and .tiff too.
 _OPENSLIDE_SUFFIXES = frozenset(
-    {".bif", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide", ".tif", ".tiff", ".vms", ".vmu"}
+    {".avs", ".bif", ".czi", ".dcm", ".mrxs", ".ndpi", ".scn", ".svs", ".svslide"}
+    | {".tif", ".tiff", ".vms", ".vmu"}
 )
 _IMAGE_SUFFIXES = frozenset({".bmp", ".jpeg", ".jpg", ".png", ".tif", ".tiff"})
 _SUFFIXES = _OPENSLIDE_SUFFIXES | _IMAGE_SUFFIXES
 _HAMAMATSU_INDEX_SUFFIXES = frozenset({".vms", ".vmu"})
 _MAX_ID = 64
+_BACKENDS: dict[str, Backend] = {
+    "monai:cucim": "cucim",
+    "monai:openslide": "openslide",
+    "monai:tifffile": "tifffile",
+}
 
 
 def find_slides(paths: Sequence[Path]) -> list[Path]:
@@ -122,38 +132,85 @@ def _check_ids(slides: Sequence[Path]) -> None:
 
 
 def slide_id_of(path: Path) -> str:
-    """Return the slide's name in the store: its stem in [A-Za-z0-9._-]{1,64}.
+    """Return the slide's name in the store: its stem, less ".ome", in [A-Za-z0-9._-]{1,64}.
 
     Other characters become "_", as do a leading dot and the dot of ".partial", which marks what a
     killed run left; a longer name keeps 55 characters and gains
     a hash, so that names which differ only at their end stay apart.
     """
-    stem = re.sub(r"[^A-Za-z0-9._-]|^\.|\.(?=partial$)", "_", path.stem) or "_"
+    stem = re.sub(r"\.ome$", "", path.stem, flags=re.IGNORECASE)
+    stem = re.sub(r"[^A-Za-z0-9._-]|^\.|\.(?=partial$)", "_", stem) or "_"
     if len(stem) <= _MAX_ID:
         return stem
     digest = hashlib.sha256(os.fsencode(path.stem)).hexdigest()[:8]
     return f"{stem[: _MAX_ID - len(digest) - 1]}-{digest}"
 
 
-def open_slide(path: Path) -> Slide:
-    """Open a slide by its content: OpenSlide first, then Pillow for a plain image.
+def check_reader(reader: ReaderName) -> None:
+    """Check, before any slide is opened, that the reader can be used on this machine.
 
     Raises:
-        SlideError: It is no regular file, or neither library can read it.
-        UnsafeInputError: A plain image claims more pixels than Pillow deems safe.
+        ConfigError: A package that it needs cannot be imported; it says which to install.
+    """
+    if reader in _BACKENDS:
+        check_backend(_BACKENDS[reader])
+
+
+def open_slide(path: Path, *, reader: ReaderName = "auto") -> Slide:
+    """Open a slide by its content and not by its name.
+
+    auto asks, in this order: tifffile for an OME-TIFF, OpenSlide, Pillow for a plain image. The
+    other readers are asked alone; with them, too, format and scale are those that auto finds.
+
+    Raises:
+        SlideError: It is no regular file, or no reader asked can read it.
+        UnsafeInputError: A plain image claims more pixels than Pillow deems safe, or an OME-XML
+            could harm.
     """
     if not path.is_file():
         state = "it is no regular file" if path.exists() else "it does not exist"
         raise SlideError(f"{path.name!r} cannot be opened: {state}. Give a slide file.")
+    if reader == "openslide":
+        return _open_by_openslide(path)
+    facts = _open_by_content(path)
+    if reader == "auto":
+        return facts
+    with facts:
+        try:
+            return MonaiSlide(path, backend=_BACKENDS[reader], facts=facts)
+        except SlideError as error:
+            raise SlideError(f"{path.name!r}: {error}.") from error
+
+
+def _open_by_content(path: Path) -> Slide:
+    try:
+        if is_ome_tiff(path):
+            return OmeTiffSlide(path)
+    except UnsafeInputError as error:
+        raise UnsafeInputError(f"{path.name!r} is refused: {error}") from error
+    except (SlideError, OSError) as error:
+        raise _unreadable(path, str(error), readers="our reader of OME-TIFF") from error
+    try:
+        return _open_by_openslide(path)
+    except SlideError as error:
+        # A format that OpenSlide knows is never handed to Pillow, which would show the first page
+        # of a damaged slide as if it were all.
+        if isinstance(error.__cause__, openslide.OpenSlideUnsupportedFormatError):
+            return _open_image(path)
+        raise
+
+
+def _open_by_openslide(path: Path) -> Slide:
     try:
         _check_companions(path)
         return OpenSlideSlide(path)
-    except openslide.OpenSlideUnsupportedFormatError:
-        return _open_image(path)
-    # A format that OpenSlide knows is never handed to Pillow, which would show the first page of a
-    # damaged slide as if it were all.
+    except openslide.OpenSlideUnsupportedFormatError as error:
+        raise _unreadable(path, "OpenSlide knows no such format") from error
     except (openslide.OpenSlideError, OSError) as error:
-        raise _unreadable(path, str(error)) from error
+        reason = str(error)
+        if path.suffix.lower() == ".czi" and "ompression" in reason:
+            reason += "; of CZI, OpenSlide reads uncompressed and zstd-compressed files"
+        raise _unreadable(path, reason) from error
 
 
 def _open_image(path: Path) -> Slide:
@@ -186,8 +243,8 @@ def _check_companions(path: Path) -> None:
             raise _unreadable(path, f"{companion.name!r} beside it is a pipe or a device")
 
 
-def _unreadable(path: Path, reason: str) -> SlideError:
+def _unreadable(path: Path, reason: str, *, readers: str = "OpenSlide or Pillow") -> SlideError:
     return SlideError(
-        f"{path.name!r} is no slide that OpenSlide or Pillow can read ({reason}); "
+        f"{path.name!r} is no slide that {readers} can read ({reason}); "
         "copy it anew, or convert it to a pyramidal TIFF."
     )

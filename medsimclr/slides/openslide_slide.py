@@ -14,7 +14,7 @@ from medsimclr.slides.level_thumbnail import level_thumbnail
 from medsimclr.slides.pixels import on_background
 from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 
-__all__ = ["OpenSlideSlide"]
+__all__ = ["OpenSlideSlide", "background_rgb"]
 
 _WHITE = (255, 255, 255)
 
@@ -36,7 +36,7 @@ class OpenSlideSlide:
         self.level_dimensions_xy = tuple(self._slide.level_dimensions)
         self.level_downsamples = tuple(self._slide.level_downsamples)
         self.mpp_xy, self.mpp_source = _stated_mpp(properties)
-        self._background_rgb = _background_rgb(properties)
+        self._background_rgb = background_rgb(properties)
 
     def read_region(
         self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]
@@ -102,7 +102,8 @@ def _number_pair(
         return None
 
 
-def _background_rgb(properties: Mapping[str, str]) -> tuple[int, int, int]:
+def background_rgb(properties: Mapping[str, str]) -> tuple[int, int, int]:
+    """Return the colour of what a slide has not scanned; white where it states none."""
     try:
         rgb = bytes.fromhex(properties[openslide.PROPERTY_NAME_BACKGROUND_COLOR])
     except (KeyError, ValueError):

@@ -1,18 +1,23 @@
 import os
 import shutil
 import string
+import sys
 from pathlib import Path
 
 import numpy as np
+import openslide
 import pytest
+import tifffile
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
 from medsimclr.errors import ConfigError, NoInputError, SlideError, UnsafeInputError
 from medsimclr.slides.image_slide import ImageSlide
-from medsimclr.slides.opening import find_slides, open_slide, slide_id_of
+from medsimclr.slides.ome_tiff_slide import OmeTiffSlide
+from medsimclr.slides.opening import check_reader, find_slides, open_slide, slide_id_of
 from medsimclr.slides.openslide_slide import OpenSlideSlide
+from tests.references.ome_tiff import write_described, write_ome
 from tests.references.pyramid import noise_levels, write_pyramid
 
 
@@ -32,6 +37,16 @@ def test_find_slides_searches_folders_and_takes_files_as_given(tmp_path):
     given_file = tmp_path / "given.bin"
     _touch(*found, *skipped, given_file)
     assert find_slides([tmp_path / "x", given_file]) == sorted([*found, given_file])
+
+
+@pytest.mark.parametrize(
+    "suffix",
+    "svs tif tiff ndpi vms vmu scn mrxs bif svslide dcm czi avs ome.tif ome.tiff jpg jpeg png "
+    "bmp SVS".split(),
+)
+def test_find_slides_knows_every_format(tmp_path, suffix):
+    _touch(tmp_path / f"a.{suffix}")
+    assert find_slides([tmp_path]) == [tmp_path / f"a.{suffix}"]
 
 
 def test_find_slides_lists_a_file_once_however_it_was_reached(tmp_path):
@@ -97,6 +112,9 @@ def test_find_slides_passes_over_the_parts_of_a_hamamatsu_slide(tmp_path):
         ("Schnitt_ä.tif", "Schnitt__"),
         ("...svs", "_."),
         ("x.partial.svs", "x_partial"),
+        ("slide 7.ome.tif", "slide_7"),
+        ("A.OME.TIFF", "A"),
+        (".ome.tif", "_"),
     ],
 )
 def test_slide_id_keeps_what_it_may(name, expected):
@@ -127,6 +145,52 @@ def test_open_slide_goes_by_content_and_not_by_name(tmp_path):
         for slide in (tiled, plain):
             region = slide.read_region((5, 9), level=0, size_xy=(30, 20))
             np.testing.assert_array_equal(region, levels[0][9:29, 5:35])
+
+
+def test_open_slide_prefers_our_reader_where_the_description_is_ome_xml(tmp_path):
+    levels = noise_levels((200, 150), (100, 75))
+    path = write_ome(tmp_path / "named_otherwise.svs", levels, metadata={"PhysicalSizeX": 0.5})
+    with openslide.OpenSlide(path) as generic:
+        assert generic.level_count == 1
+    with open_slide(path) as slide:
+        assert isinstance(slide, OmeTiffSlide)
+        assert slide.level_dimensions_xy == ((200, 150), (100, 75))
+    with open_slide(path, reader="openslide") as slide:
+        assert isinstance(slide, OpenSlideSlide)
+        assert slide.vendor == "generic-tiff"
+
+
+def test_open_slide_says_why_an_ome_tiff_is_refused_and_never_shows_its_first_plane(tmp_path):
+    tifffile.imwrite(tmp_path / "stack.ome.tif", np.zeros((5, 64, 64), np.uint8), ome=True)
+    with pytest.raises(
+        SlideError,
+        match=r"^'stack\.ome\.tif' is no slide that our reader of OME-TIFF can read \(.+, got 5\)",
+    ):
+        open_slide(tmp_path / "stack.ome.tif")
+    xml = "<!DOCTYPE OME []><OME></OME>"
+    write_described(tmp_path / "bomb.tif", noise_levels((64, 64)), xml)
+    with pytest.raises(UnsafeInputError, match=r"'bomb\.tif' is refused: its OME-XML declares"):
+        open_slide(tmp_path / "bomb.tif")
+
+
+def test_open_slide_by_openslide_alone_reads_no_plain_image(tmp_path):
+    Image.fromarray(noise_levels((64, 64))[0]).save(tmp_path / "a.png")
+    with pytest.raises(SlideError, match=r"'a\.png' is no slide .*knows no such format"):
+        open_slide(tmp_path / "a.png", reader="openslide")
+
+
+@pytest.mark.parametrize("reader", ["auto", "openslide", "monai:openslide", "monai:tifffile"])
+def test_check_reader_passes_what_is_installed(reader):
+    check_reader(reader)
+
+
+def test_check_reader_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "cucim", None)
+    with pytest.raises(ConfigError, match=r"monai:cucim needs .*pip install cucim-cu12"):
+        check_reader("monai:cucim")
+    monkeypatch.setitem(sys.modules, "monai.data.wsi_reader", None)
+    with pytest.raises(ConfigError, match=r"monai:tifffile needs .*pip install monai,"):
+        check_reader("monai:tifffile")
 
 
 @pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
