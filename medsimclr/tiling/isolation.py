@@ -116,13 +116,17 @@ class _Child(Generic[Task]):
             if message == ALIVE:
                 self.deadline = time.monotonic() + self.silent_seconds
                 return ALIVE
-            return pickle.loads(message)
+            answer: object = pickle.loads(message)
         except (EOFError, OSError, pickle.UnpicklingError):
             self.process.join(_KILL_SECONDS)
             return SlideError(
                 f"its reader ended by {_how(self.process.exitcode)}; the file is damaged, or "
                 f"memory ran out{self._last_words()}"
             )
+        if isinstance(answer, MedSimCLRError):
+            # Native libraries quote paths as they are, with newlines and bytes that are no text.
+            answer.args = (_one_line(str(answer)),)
+        return answer
 
     def give_up(self) -> SlideError:
         """Kill a process that is silent for too long."""
@@ -146,9 +150,8 @@ class _Child(Generic[Task]):
             text = os.read(self.words.fileno(), _WORDS_BYTES).decode("utf-8", "replace")
         except BlockingIOError:
             return ""
-        line = (text.strip().splitlines() or [""])[-1]
-        shown = "".join(c if c.isprintable() else " " for c in line)[:_SHOWN_WORDS].strip()
-        return f"; it said: {shown}" if shown else ""
+        line = _one_line((text.strip().splitlines() or [""])[-1].strip())[:_SHOWN_WORDS]
+        return f"; it said: {line}" if line else ""
 
 
 def _answers(children: Sequence[_Child[Task]]) -> Iterator[tuple[_Child[Task], object]]:
@@ -166,6 +169,11 @@ def _answers(children: Sequence[_Child[Task]]) -> Iterator[tuple[_Child[Task], o
                 yield child, answer
         elif child.deadline <= time.monotonic() and not child.connection.poll():
             yield child, child.give_up()
+
+
+def _one_line(text: str) -> str:
+    """Escape whatever would break a line or cannot be written as UTF-8."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def _how(exit_code: int | None) -> str:

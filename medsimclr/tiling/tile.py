@@ -78,7 +78,7 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
         writer = StoreWriter(config.out, meta)
         writer.sweep()
         todo = _still_to_do(inputs.sources, writer.committed(), report)
-        done = len(report.kept)
+        done = len(inputs.sources) - len(todo)
         for slide_id, outcome in _outcomes(todo, writer, config):
             done += 1
             if isinstance(outcome, _REFUSED):
@@ -143,13 +143,18 @@ def _still_to_do(
         there = committed.get(source.slide_id)
         if there is None:
             todo.append(source)
-        elif there.source != source.inputs():
+            continue
+        try:
+            given = source.inputs()
+        except SlideError as error:  # its tiles stay; that the file is gone must be said
+            report.failed[source.slide_id] = str(error)
+            continue
+        if there.source != given:
             raise ConfigError(
                 f"slide {source.slide_id!r} in {str(report.store)!r} was tiled from another file, "
                 "annotation or scale than the one given; add --overwrite or choose another --out."
             )
-        else:
-            report.kept[source.slide_id] = there.n_tiles
+        report.kept[source.slide_id] = there.n_tiles
     return todo
 
 

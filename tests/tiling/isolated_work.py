@@ -35,6 +35,8 @@ def work(task: str, alive: Callable[[], None]) -> str:
             os._exit(7)
         case "refuse":
             raise SlideError("this slide is no good")
+        case "refuse a strange name":
+            raise SlideError("no slide: x\ny \udcff \x1b[2J é 漢.svs")
         case "crash":
             raise ZeroDivisionError("a bug")
         case "crash oddly":

@@ -40,8 +40,14 @@ def test_a_process_that_aborts_is_a_slide_error_and_the_others_go_on(n_processes
 def test_the_last_words_of_a_dead_reader_are_in_the_reason_in_one_printable_line():
     (outcome,) = _run(["die with words"]).values()
     assert str(outcome).endswith(
-        "SIGABRT; the file is damaged, or memory ran out; it said: tile  != NULL"
+        "SIGABRT; the file is damaged, or memory ran out; it said: tile\\x1b != NULL"
     )
+
+
+def test_a_reason_is_one_printable_line_whatever_it_quotes():
+    (outcome,) = _run(["refuse a strange name"]).values()
+    assert isinstance(outcome, SlideError)
+    assert str(outcome) == r"no slide: x\ny \udcff \x1b[2J é 漢.svs"
 
 
 def test_what_libraries_print_neither_reaches_the_terminal_nor_blocks(capfd):
