@@ -20,6 +20,7 @@ _SOI, _EOI, _SOS, _COM, _DRI = 0xD8, 0xD9, 0xDA, 0xFE, 0xDD
 _SOF_SEQUENTIAL = (0xC0, 0xC1)
 _SOF_OTHERS = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
 _TRANSFORM = {"RGB": 0, "YCBCR": 1}
+_SCAN_MARKERS = (b"\0", *(bytes((0xD0 + i,)) for i in range(8)))
 
 
 @dataclass(frozen=True)
@@ -98,30 +99,31 @@ class WholeStreams:
         self._old, self._new = b"", b""
 
     def whole(self, stream: bytes) -> bytes:
-        """Return the stream with tables and colour space, without comments, EXIF and trailers.
+        """Return the stream with tables and colour space, without comments and EXIF in its head.
 
         Raises:
             ValueError: it is no sequential JPEG of three components and of the level's tile size.
         """
         self._read_head_of(stream)
-        end = stream.find(b"\xff\xd9", len(self._old))
-        return self._new + stream[len(self._old) : end + 2 if end >= 0 else len(stream)]
+        return self._new + stream[len(self._old) :]
 
     def copyable(self, stream: bytes) -> bytes | None:
-        """Return the whole stream if nothing but picture can be in it, else None.
+        """Return the whole stream if it holds nothing but picture, else None.
 
-        Between scan and end a stream could hold further segments; decoders pass over them, but a
-        copy would carry them along.
+        Between scan and end, and after it, a stream could hold further segments; decoders pass over
+        them, but a copy would carry them along.
+
+        Raises:
+            ValueError: as `whole`.
         """
         whole = self.whole(stream)
-        start = len(self._new)
-        if not whole.endswith(b"\xff\xd9"):
-            return None
-        n_markers = whole.count(b"\xff", start) - whole.count(b"\xff\x00", start)
+        # Every 0xFF of a scan begins a stuffed byte (0) or a restart marker; the end has one more.
+        _, *between, last = whole[len(self._new) :].split(b"\xff")
         assert self._head is not None
-        if self._head.has_restarts:
-            n_markers -= sum(whole.count(bytes((0xFF, 0xD0 + i)), start) for i in range(8))
-        return whole if n_markers == 1 else None
+        allowed = _SCAN_MARKERS if self._head.has_restarts else _SCAN_MARKERS[:1]
+        if not {part[:1] for part in between} <= set(allowed):
+            return None
+        return whole if last == b"\xd9" else None
 
     def _read_head_of(self, stream: bytes) -> None:
         # Streams of one level have one head as a rule: it is read once.

@@ -59,6 +59,8 @@ def area_average(
     (width, height), (target_width, target_height) = size_xy, target_xy
     assert 1 <= target_width <= width, (size_xy, target_xy)
     assert 1 <= target_height <= height, (size_xy, target_xy)
+    if size_xy == target_xy:
+        return _joined(read_block, size_xy, block_px=block_px)
     mean_HW3 = np.zeros((target_height, target_width, 3), np.float32)
     for y in range(0, height, block_px):
         block_height = min(block_px, height - y)
@@ -68,16 +70,26 @@ def area_average(
             left, columns_TB = _shares(x, block_width, size=width, target=target_width)
             block_HW3 = read_block(x, y, block_width, block_height)
             place = np.s_[top : top + len(rows_TB), left : left + len(columns_TB)]
-            if size_xy == target_xy:
-                mean_HW3[place] = block_HW3
-            else:
-                mean_HW3[place] += _weighted(block_HW3, rows_TB, columns_TB)
+            mean_HW3[place] += _weighted(block_HW3, rows_TB, columns_TB)
     return np.clip(np.rint(mean_HW3), 0, 255).astype(np.uint8)
 
 
-def _shares(
-    first: int, count: int, *, size: int, target: int
-) -> tuple[int, NDArray[np.float32]]:
+def _joined(
+    read_block: Callable[[int, int, int, int], NDArray[np.uint8]],
+    size_xy: tuple[int, int],
+    *,
+    block_px: int,
+) -> NDArray[np.uint8]:
+    width, height = size_xy
+    image_HW3 = np.empty((height, width, 3), np.uint8)
+    for y in range(0, height, block_px):
+        for x in range(0, width, block_px):
+            block_HW3 = read_block(x, y, min(block_px, width - x), min(block_px, height - y))
+            image_HW3[y : y + block_px, x : x + block_px] = block_HW3
+    return image_HW3
+
+
+def _shares(first: int, count: int, *, size: int, target: int) -> tuple[int, NDArray[np.float32]]:
     """Return the first target pixel that a run of pixels touches, and its share in each (T, B)."""
     # In whole numbers: target pixel t spans t * size on, a pixel b of the image b * target on.
     begin = first * target // size

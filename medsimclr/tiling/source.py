@@ -32,7 +32,7 @@ __all__ = [
 
 QUALITY_NAMES = ["focus", "ink", "blank"]
 Alive = Callable[[], None]
-_WHOLE_FILE_BYTES = 64 << 20
+_WHOLE_FILE_BYTES = 16 << 20
 _BLOCK_BYTES = 1 << 18
 
 
@@ -74,11 +74,25 @@ class TileSource(Protocol):
 
 
 def fingerprint(path: Path) -> dict[str, str]:
-    """Return `sha256` of a file, or `quickhash` of one larger than 64 MB.
+    """Return `sha256` of a file, or `quickhash` of one larger than 16 MB.
 
     The quickhash covers the size and 64 blocks of 256 kB spread over the file: to read a whole
     slide for it would cost as much as to copy its tiles.
+
+    Raises:
+        SlideError: it is no regular file (a pipe would be waited for), or cannot be read.
     """
+    if not path.is_file():
+        raise SlideError(f"{path.name!r} cannot be read: it is no regular file. Give a slide file.")
+    try:
+        return _fingerprint(path)
+    except OSError as error:
+        raise SlideError(
+            f"{path.name!r} cannot be read ({error.strerror}); copy it anew, or make it readable."
+        ) from error
+
+
+def _fingerprint(path: Path) -> dict[str, str]:
     size = path.stat().st_size
     if size <= _WHOLE_FILE_BYTES:
         return {"sha256": sha256_of_file(path)}
