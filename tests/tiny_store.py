@@ -7,7 +7,7 @@ import numpy as np
 
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.store.schema import RootMeta
-from medsimclr.store.writer import StoreWriter, TileBatch
+from medsimclr.store.writer import StoreWriter, Tile
 
 ImagesOf = Callable[[int, int, int], np.ndarray]
 CLASSES = ["normal", "tumor"]
@@ -29,8 +29,9 @@ def write_tiny_store(
     path.mkdir()
     tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
     meta = RootMeta(
-        schema=1,
+        schema=2,
         tile_px=tile_px,
+        shard_tiles=256,
         mpp=0.5,
         classes=CLASSES,
         quality_names=["focus"],
@@ -54,7 +55,7 @@ def write_tiny_store(
                 "centre": "A",
                 "vendor": "synthetic",
                 "mpp": 0.5,
-                "mpp_source": "given",
+                "mpp_source": "--source-mpp",
                 "dimensions_level0_xy": (tile_px * tiles_per_patient, tile_px),
                 "tile_level0_px": float(tile_px),
                 "level": 0,
@@ -72,6 +73,6 @@ def write_tiny_store(
                 "mask": np.ones((8, 64), np.uint8),
                 "thumbnail": np.full((8, 64, 3), 200, np.uint8),
             },
-            batches=[TileBatch(images, np.zeros((tiles_per_patient, 1), np.float32))],
+            tiles=[Tile(row, image, (0.0,)) for row, image in enumerate(images)],
         )
     return path

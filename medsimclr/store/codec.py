@@ -44,14 +44,15 @@ def encode_chunk(pixels: npt.NDArray[Any] | bytes, codec: CodecName, *, jpeg_qua
     """Encode one array, or take a JPEG stream as it is; the checksum is part of the chunk."""
     if codec == "zstd":
         assert not isinstance(pixels, bytes), "a JPEG stream fits the jpeg codec alone"
-        content = np.ascontiguousarray(pixels)
-        return bytes(Zstd(level=_ZSTD_LEVEL, checksum=True).encode(content))
+        frame: bytes = Zstd(level=_ZSTD_LEVEL, checksum=True).encode(np.ascontiguousarray(pixels))
+        return frame
+    payload: bytes
     if isinstance(pixels, bytes):
         payload = pixels
     elif codec == "jpeg":
         payload = encode_jpeg(pixels, quality=jpeg_quality)
     else:
-        payload = bytes(pixels.tobytes())
+        payload = pixels.tobytes()
     return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
 
 

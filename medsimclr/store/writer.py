@@ -33,7 +33,7 @@ from medsimclr.store.schema import (
 )
 from medsimclr.store.shard_writer import ShardWriter
 
-__all__ = ["StoreWriter", "Tile"]
+__all__ = ["StoreWriter", "Tile", "check_same"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +76,7 @@ class StoreWriter:
         self.meta = meta
         root = path / "zarr.json"
         if root.is_file():
-            _check_same(path, read_meta(root, RootMeta), meta)
+            check_same(path, read_meta(root, RootMeta), meta)
         elif any(not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir()):
             raise ConfigError(
                 f"--out {str(path)!r} must be new, empty or a tile store, got a folder with other "
@@ -207,12 +207,22 @@ def _noted(
     return np.concatenate([before_M3, np.array(of_tiles, np.int64).reshape(-1, 3)])
 
 
-def _check_same(path: Path, old: RootMeta, new: RootMeta) -> None:
-    changes = difference(
-        {"classes": old.classes, **old.tiling}, {"classes": new.classes, **new.tiling}
-    )
+def check_same(path: Path, old: RootMeta, new: RootMeta) -> None:
+    """Check that a store may go on with these settings.
+
+    Raises:
+        ConfigError: it was begun with others; names the differences.
+    """
+    changes = difference(_settings(old), _settings(new))
     if changes:
         raise ConfigError(
             f"store {str(path)!r} belongs to another tiling configuration ({'; '.join(changes)}); "
             "repeat that configuration, choose another --out, or add --overwrite."
         )
+
+
+def _settings(meta: RootMeta) -> dict[str, Any]:
+    return {
+        **meta.model_dump(include={"classes", "mask_thresholds", "quality_names"}),
+        **meta.tiling,
+    }

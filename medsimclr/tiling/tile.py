@@ -3,7 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,7 @@ from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.slides.areas import AREA_THRESHOLDS
 from medsimclr.store.schema import RootMeta, SlideMeta
-from medsimclr.store.writer import StoreWriter, Tile
+from medsimclr.store.writer import StoreWriter, Tile, check_same
 from medsimclr.tiling.inputs import Inputs, find_inputs
 from medsimclr.tiling.isolation import run_isolated
 from medsimclr.tiling.source import QUALITY_NAMES, TileSource
@@ -52,7 +52,13 @@ class _Task:
     meta: RootMeta
 
 
-def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: None) -> TileReport:
+def tile(
+    config: TileConfig,
+    *,
+    progress: Progress = lambda done, total, what: None,
+    only: Sequence[str] | None = None,
+    expected: RootMeta | None = None,
+) -> TileReport:
     """Write, or go on writing, a tile store.
 
     A slide that fails is reported and the others go on; slides that are there already are kept.
@@ -60,6 +66,8 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
     Args:
         config: inputs, output and scale.
         progress: called with (slides done, slides in all, last slide).
+        only: the slides of the store to write; all where it is None.
+        expected: what the store's metadata must be.
 
     Raises:
         NoInputError: nothing to tile, or not one slide could be.
@@ -68,6 +76,12 @@ def tile(config: TileConfig, *, progress: Progress = lambda done, total, what: N
     """
     inputs = find_inputs(config)
     meta = _root_meta(config, inputs)
+    if expected is not None:
+        check_same(config.out, expected, meta)
+    if only is not None:
+        inputs = replace(inputs, sources=[s for s in inputs.sources if s.slide_id in set(only)])
+        if not inputs.sources:
+            raise NoInputError(f"none of the given slides is named {' or '.join(only)}")
     report = TileReport(store=config.out, notes=list(inputs.notes))
     if config.dry_run:
         report.planned = [source.slide_id for source in inputs.sources]

@@ -6,7 +6,7 @@ import pytest
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.store.schema import RootMeta
-from medsimclr.store.writer import StoreWriter, TileBatch
+from medsimclr.store.writer import StoreWriter, Tile
 
 
 @pytest.fixture
@@ -37,7 +37,8 @@ def store_path(tmp_path_factory):
     path.mkdir()
     tiling = {"codec": "raw", "jpeg_quality": 95}
     meta = RootMeta(
-        schema=1,
+        schema=2,
+        shard_tiles=256,
         tile_px=40,
         mpp=None,
         classes=["a", "b"],
@@ -75,6 +76,6 @@ def store_path(tmp_path_factory):
                 "label": np.arange(12) % 3 - 1,
             },
             pictures={},
-            batches=[TileBatch(images_NHW3=images_NHW3, quality_NK=np.ones((12, 1), np.float32))],
+            tiles=[Tile(row, image_HW3, (1.0,)) for row, image_HW3 in enumerate(images_NHW3)],
         )
     return path

@@ -1,18 +1,21 @@
 """Small stores written by the writer itself."""
 
+import hashlib
+import json
+
 import numpy as np
 import pytest
 
 from medsimclr.files.checksum import sha256_of_value
-from medsimclr.store.schema import SHARD_TILES, RootMeta
-from medsimclr.store.writer import StoreWriter, TileBatch
+from medsimclr.store.schema import RootMeta
+from medsimclr.store.writer import StoreWriter, Tile
 
 _FACTS = {
     "patient": "p1",
     "centre": None,
     "vendor": "test",
     "mpp": 0.5,
-    "mpp_source": "given",
+    "mpp_source": "--source-mpp",
     "dimensions_level0_xy": (100, 80),
     "tile_level0_px": 8.0,
     "level": 0,
@@ -22,11 +25,12 @@ _FACTS = {
 }
 
 
-def _root_meta(*, codec="zstd", tile_px=8, classes=("a", "b"), **tiling):
+def _root_meta(*, codec="zstd", tile_px=8, shard_tiles=256, classes=("a", "b"), **tiling):
     tiling = {"codec": codec, "jpeg_quality": 95, "tile_px": tile_px, **tiling}
     return RootMeta(
-        schema=1,
+        schema=2,
         tile_px=tile_px,
+        shard_tiles=shard_tiles,
         mpp=0.5,
         classes=list(classes),
         quality_names=["focus"],
@@ -60,18 +64,11 @@ def write_store():
                     "coverage": np.zeros((n_tiles, 2), np.float32),
                 },
                 pictures=pictures or {},
-                batches=_batches(images_NHW3),
+                tiles=[Tile(row, image, (float(row),)) for row, image in enumerate(images_NHW3)],
             )
         return path
 
     return write
-
-
-def _batches(images_NHW3):
-    for start in range(0, len(images_NHW3), SHARD_TILES):
-        images = images_NHW3[start : start + SHARD_TILES]
-        quality = np.arange(start, start + len(images), dtype=np.float32)[:, None]
-        yield TileBatch(images_NHW3=images, quality_NK=quality)
 
 
 @pytest.fixture(scope="session")
@@ -86,3 +83,18 @@ def noise():
         return (smooth + grain).astype(np.uint8)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def forge():
+    """Return the function that changes a slide's metadata as a forger would, digest included."""
+
+    def change(path, **values):
+        document = json.loads(path.read_text())
+        content = document["attributes"]["medsimclr"]
+        content.update(values)
+        text = json.dumps(content, separators=(",", ":"), ensure_ascii=False)
+        document["attributes"]["medsimclr_sha256"] = hashlib.sha256(text.encode()).hexdigest()
+        path.write_text(json.dumps(document))
+
+    return change

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numcodecs.zstd import Zstd
 
 from medsimclr.errors import IntegrityError
-from medsimclr.store.codec import encode_jpeg
+from medsimclr.store.jpeg import encode_jpeg
 from medsimclr.store.reader import TileStore
 
 _CODECS = ["jpeg", "zstd", "raw"]

@@ -10,9 +10,11 @@ from hypothesis import strategies as st
 
 from medsimclr.errors import ConfigError, NoInputError
 from medsimclr.store.reader import TileStore
-from medsimclr.store.schema import SHARD_TILES
+from medsimclr.store.zarr_codec import register_jpeg_codec
 from medsimclr.store.writer import StoreWriter
 
+register_jpeg_codec()
+SHARD_TILES = 256
 _CODECS = ["jpeg", "zstd", "raw"]
 _N_TILES = 2 * SHARD_TILES + 5
 

@@ -1,0 +1,133 @@
+"""Compare every file of a store with the digests that its slides carry; name what is damaged."""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from medsimclr.errors import IntegrityError
+from medsimclr.files.checksum import sha256_of_file
+from medsimclr.store.codec import CodecName
+from medsimclr.store.reader import committed_slides, read_slide_meta
+from medsimclr.store.schema import RootMeta, SlideMeta, read_meta
+from medsimclr.store.shard_reader import ShardReader
+
+__all__ = ["Damage", "Verification", "verify_store"]
+
+_METADATA = "zarr.json"
+
+
+@dataclass(frozen=True)
+class Damage:
+    """One file of one slide that is not what was written."""
+
+    slide_id: str
+    file: str
+    """Path below the slide."""
+    fact: str
+    tiles: tuple[int, ...] = ()
+    """Rows of the tiles that it takes with it."""
+
+    def __str__(self) -> str:
+        return f"slide {self.slide_id}: {self.file} {self.fact}{_ranges(self.tiles)}"
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was looked at, and what was found."""
+
+    n_slides: int
+    n_tiles: int
+    n_files: int
+    damages: list[Damage]
+    uncommitted: list[str]
+    """Folders of slides that were never finished; tiling again sweeps them."""
+
+    @property
+    def damaged_slides(self) -> list[str]:
+        """The slides of the damages, sorted."""
+        return sorted({damage.slide_id for damage in self.damages})
+
+
+def verify_store(
+    path: Path, *, progress: Callable[[int, int, str], None] = lambda done, total, what: None
+) -> Verification:
+    """Read every byte of a store.
+
+    Args:
+        path: the store's folder.
+        progress: called with (slides done, slides in all, last slide).
+
+    Raises:
+        IntegrityError: the store's own zarr.json is damaged, so that nothing below can be judged.
+    """
+    root = read_meta(path / _METADATA, RootMeta)
+    slide_ids = committed_slides(path)
+    n_tiles = n_files = 0
+    damages: list[Damage] = []
+    for done, slide_id in enumerate(slide_ids, start=1):
+        n_files += 1
+        try:
+            meta = read_slide_meta(path, slide_id)
+        except IntegrityError as error:
+            damages.append(Damage(slide_id, _METADATA, f"cannot be used: {error}"))
+        else:
+            n_files += len(meta.digests)
+            n_tiles += meta.n_tiles
+            damages.extend(_damages(path / slide_id, meta, root))
+        progress(done, len(slide_ids), slide_id)
+    folders = (entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
+    uncommitted = sorted(set(folders) - set(slide_ids))
+    return Verification(len(slide_ids), n_tiles, n_files, damages, uncommitted)
+
+
+def _damages(folder: Path, meta: SlideMeta, root: RootMeta) -> Iterator[Damage]:
+    for key, digest in meta.digests.items():
+        file = folder / key
+        is_shard = key.startswith("images/c/")
+        if file.is_symlink() or not file.is_file():
+            fact = "is missing"
+        elif sha256_of_file(file) != digest:
+            fact = "is not what was written"
+        else:
+            continue
+        tiles = _lost_tiles(file, key, meta, root) if is_shard else ()
+        yield Damage(meta.slide_id, key, fact, tiles)
+    known = {*meta.digests, _METADATA}
+    for file in sorted(folder.rglob("*")):
+        name = file.relative_to(folder).as_posix()
+        if not (file.is_dir() and not file.is_symlink()) and name not in known:
+            yield Damage(meta.slide_id, name, "does not belong there")
+
+
+def _lost_tiles(file: Path, key: str, meta: SlideMeta, root: RootMeta) -> tuple[int, ...]:
+    """Return the rows whose chunks fail; all of the shard where none does, or none can be read."""
+    first = int(key.split("/")[2]) * root.shard_tiles
+    rows = range(first, min(first + root.shard_tiles, meta.n_tiles))
+    codec: CodecName = root.tiling["codec"]
+    tile_HW3 = np.empty((root.tile_px, root.tile_px, 3), np.uint8)
+    lost: list[int] = []
+    try:
+        shard = ShardReader(file, codec=codec, shard_tiles=root.shard_tiles)
+    except IntegrityError:
+        return tuple(rows)
+    for row in rows:
+        try:
+            shard.read_into(row - first, tile_HW3)
+        except IntegrityError:
+            lost.append(row)
+    shard.close()
+    # Another valid shard in its place: every tile may be another one.
+    return tuple(lost or rows)
+
+
+def _ranges(rows: tuple[int, ...]) -> str:
+    if not rows:
+        return ""
+    starts = [row for row in rows if row - 1 not in set(rows)]
+    ends = [row for row in rows if row + 1 not in set(rows)]
+    pairs = zip(starts, ends, strict=True)
+    shown = ", ".join(str(a) if a == b else f"{a} to {b}" for a, b in pairs)
+    return f" (tile{'s' if len(rows) > 1 else ''} {shown})"
