@@ -11,9 +11,11 @@ from medsimclr.cli import (
     evaluate,
     finetune,
     heatmap,
+    inspect,
     policies,
     pretrain,
     tile,
+    verify,
 )
 
 __all__ = ["app", "main", "version_option"]
@@ -26,7 +28,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (tile, pretrain, finetune, distill, evaluate, heatmap, policies, datasets, demo):
+for module in (
+    tile,
+    inspect,
+    verify,
+    pretrain,
+    finetune,
+    distill,
+    evaluate,
+    heatmap,
+    policies,
+    datasets,
+    demo,
+):
     app.command(module.__name__.rpartition(".")[2])(module.command)
 
 

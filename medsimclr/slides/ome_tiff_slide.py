@@ -73,7 +73,8 @@ class OmeTiffSlide:
         self.path = path
         self._tiff = _opened(path)
         try:
-            image = choose_image(parse_ome_xml(self._tiff.pages.first.description))
+            images = parse_ome_xml(self._tiff.pages.first.description)
+            image = choose_image(images)
             self._levels = _levels(_planes(self._tiff, image), image)
         except MedSimCLRError:
             self.close()
@@ -87,6 +88,7 @@ class OmeTiffSlide:
             (self.dimensions_xy[0] / width + self.dimensions_xy[1] / height) / 2
             for width, height in self.level_dimensions_xy
         )
+        self.unread_images = ("label or macro",) if len(images) > 1 else ()
         self.mpp_xy: tuple[float, float] | None = image.mpp_xy
         self.mpp_source: MppSource | None = "ome-xml" if image.mpp_xy is not None else None
         if self.mpp_xy is None:

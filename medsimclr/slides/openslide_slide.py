@@ -17,10 +17,16 @@ from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 __all__ = ["OpenSlideSlide", "background_rgb"]
 
 _WHITE = (255, 255, 255)
+# In some formats the name of such an image is free text of the scanner.
+_IMAGE_NAMES = frozenset({"label", "macro", "overview", "thumbnail"})
 
 
 class OpenSlideSlide:
     """A slide read by OpenSlide.
+
+    Attributes:
+        unread_images: Which of label, macro and other such images the file holds. Only their names
+            are known, and of names only those that are no free text.
 
     Raises:
         openslide.OpenSlideUnsupportedFormatError: OpenSlide knows no such format.
@@ -36,6 +42,7 @@ class OpenSlideSlide:
         self.level_dimensions_xy = tuple(self._slide.level_dimensions)
         self.level_downsamples = tuple(self._slide.level_downsamples)
         self.mpp_xy, self.mpp_source = _stated_mpp(properties)
+        self.unread_images = _unread_images(properties)
         self._background_rgb = background_rgb(properties)
 
     def read_region(
@@ -100,6 +107,12 @@ def _number_pair(
         return float(properties[x_name]), float(properties[y_name])
     except (KeyError, ValueError):
         return None
+
+
+def _unread_images(properties: Mapping[str, str]) -> tuple[str, ...]:
+    keys = [key.split(".") for key in properties if key.startswith("openslide.associated.")]
+    names = {key[2] for key in keys if key[-1] == "width"}
+    return tuple(sorted({name if name in _IMAGE_NAMES else "other" for name in names}))
 
 
 def background_rgb(properties: Mapping[str, str]) -> tuple[int, int, int]:

@@ -63,7 +63,7 @@ class SlideSource:
 
     def open(self, alive: Alive) -> SlideTiles:
         """Open the slide, choose its level and tiles; see `TileSource`."""
-        slide = open_slide(self.path)
+        slide = open_slide(self.path, reader=self.cut.reader)
         scale = resolve_mpp(
             slide.mpp_xy,
             slide.mpp_source,

@@ -17,6 +17,7 @@ _FLAGS = {
     "FinetuneConfig": "store out epochs batch_size seed device workers run labels label_table "
     "classes head_layer freeze policy",
     "HeatmapConfig": "run store slide out class_name device",
+    "InspectConfig": "inputs mpp tile_px stride_px overlap_px edge reader source_mpp",
     "PoliciesConfig": "store policy out view_px seed",
     "PretrainConfig": "store out epochs batch_size seed device workers policy depth view_px "
     "temperature split test_fraction",

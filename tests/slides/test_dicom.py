@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsimclr.slides.dicom import is_dicom, series_uid
+from medsimclr.slides.dicom import is_dicom, series_uid, transfer_syntax
 
 PREFIX = bytes(128) + b"DICM"
 UID = struct.pack("<HH2sH", 0x0020, 0x000E, b"UI", 6) + b"1.2.3\0"
@@ -85,3 +85,11 @@ def test_real_slides_have_different_series(shared_data):
     ]
     assert uids[0] == "1.2.276.0.7230010.3.1.3.296485632.4444.1646683084.97878"
     assert len({*uids, None}) == 4
+
+
+def test_transfer_syntax_says_how_real_slides_are_compressed(tmp_path, shared_data):
+    slides = shared_data / "slides"
+    assert transfer_syntax(slides / "bone_marrow_jpeg.dcm") == "1.2.840.10008.1.2.4.50"
+    jpeg2000 = transfer_syntax(slides / "camelyon_overview_jpeg2000.dcm")
+    assert jpeg2000 in ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
+    assert transfer_syntax(_write(tmp_path / "a.dcm", PREFIX + UID)) is None
