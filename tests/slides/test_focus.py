@@ -17,6 +17,11 @@ def test_focus_score_equals_loop_reference():
     assert focus_score(grey_HW3) == pytest.approx(laplacian_variance_loops(grey_HW3), rel=1e-9)
 
 
+def test_focus_score_of_the_sharpest_large_tile_is_exact():
+    checks_HW = (np.indices((1024, 1024)).sum(axis=0) % 2 * 255).astype(np.uint8)
+    assert focus_score(np.repeat(checks_HW[:, :, None], 3, axis=2)) == 1020**2
+
+
 def test_focus_score_of_a_flat_tile_is_zero():
     assert focus_score(np.full((32, 32, 3), 240, np.uint8)) == 0
 

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medsimclr.slides.opening import open_slide
-from medsimclr.slides.tissue import tissue_fraction, tissue_mask
+from medsimclr.slides.tissue import has_dark_ground, stain_mask, tissue_fraction, tissue_mask
+from tests.references.stained import stained_loops
 from tests.references.tissue_fraction import tissue_fraction_loops
 
 # Ruifrok & Johnston 2001: optical density per unit of stain.
@@ -23,7 +24,15 @@ def _stained(stain, amount, *, glass=(242, 242, 242), seed=0):
 
 @pytest.mark.parametrize(
     ("stain", "amount"),
-    [(HAEMATOXYLIN, 0.5), (HAEMATOXYLIN, 0.12), (EOSIN, 0.1), (DAB, 0.3), (FADED, 0.16)],
+    [
+        (HAEMATOXYLIN, 0.5),
+        (HAEMATOXYLIN, 0.12),
+        (EOSIN, 0.1),
+        (DAB, 0.3),
+        (DAB, 0.08),
+        (DAB, 1.2),
+        (FADED, 0.16),
+    ],
 )
 def test_tissue_mask_finds_stained_tissue_to_the_pixel(stain, amount):
     mask_HW = tissue_mask(_stained(stain, amount))
@@ -31,6 +40,26 @@ def test_tissue_mask_finds_stained_tissue_to_the_pixel(stain, amount):
     assert mask_HW[61:239, 81:319].all()
     mask_HW[59:241, 79:321] = False
     assert not mask_HW.any()
+
+
+def test_stain_mask_equals_loop_reference():
+    # Blocks of three pixels: the median leaves their middles alone.
+    block_HW3 = np.random.default_rng(0).integers(0, 256, (70, 25, 3)).astype(np.uint8)
+    pale_HW3 = np.random.default_rng(1).integers(205, 245, (70, 25, 3)).astype(np.uint8)
+    colour_HW3 = np.concatenate([block_HW3, pale_HW3], axis=1)
+    picture_HW3 = np.repeat(np.repeat(colour_HW3, 3, axis=0), 3, axis=1)
+    glass = (242.0, 240.0, 236.0)
+    mask_HW = stain_mask(picture_HW3, glass_3=np.array(glass, np.float32))
+    expected_HW = np.array(stained_loops(colour_HW3, glass))
+    assert (mask_HW[1::3, 1::3] == expected_HW).mean() > 0.995  # densities are in thousandths
+    assert 0.5 < expected_HW.mean() < 0.9
+
+
+@pytest.mark.parametrize(("level", "is_dark"), [(10, True), (100, False), (240, False)])
+def test_dark_ground_is_told_from_glass(level, is_dark):
+    slide_HW3 = np.full((100, 100, 3), level, np.uint8)
+    slide_HW3[40:60, 40:60] = (0, 0, 200)
+    assert has_dark_ground(slide_HW3) == is_dark
 
 
 def test_tissue_mask_on_yellow_glass_finds_the_tissue_alone():
