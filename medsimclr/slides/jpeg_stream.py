@@ -15,7 +15,8 @@ __all__ = ["ColourSpace", "JpegHead", "WholeStreams", "read_head"]
 
 ColourSpace = Literal["RGB", "YCBCR"]
 
-_SOI, _EOI, _SOS, _COM, _DRI = 0xD8, 0xD9, 0xDA, 0xFE, 0xDD
+_SOI, _EOI, _SOS, _DRI = 0xD8, 0xD9, 0xDA, 0xDD
+_TABLES = (0xDB, 0xC4, _DRI)
 # Baseline and extended Huffman: one pass over the picture. Progressive ones stay with OpenSlide.
 _SOF_SEQUENTIAL = (0xC0, 0xC1)
 _SOF_OTHERS = (0xC2, 0xC3, 0xC5, 0xC6, 0xC7, 0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF)
@@ -32,7 +33,7 @@ class JpegHead:
     """Horizontal and vertical sampling factor of each component."""
     has_restarts: bool
     segments: bytes
-    """All segments but APPn and COM, without SOI."""
+    """Frame, tables and scan header, without SOI."""
     scan_start: int
     """Where the entropy-coded data begins."""
 
@@ -61,7 +62,8 @@ def read_head(stream: bytes) -> JpegHead:
             frame = _read_frame(segment)
         if marker == _DRI:
             has_restarts = segment[4:6] != b"\0\0"
-        if not (0xE0 <= marker <= 0xEF or marker == _COM):
+        # A list of what is kept: others that decoders pass over (COM, APPn, DNL) can hold any text.
+        if marker in (*_SOF_SEQUENTIAL, _SOS, *_TABLES):
             kept.append(segment)
         if marker == _SOS:
             break
@@ -154,7 +156,7 @@ def _table_segments(tables: bytes) -> bytes:
         segment = tables[offset : offset + 2 + length]
         if len(segment) != 2 + length or length < 2:
             raise ValueError("the JPEG tables are cut off")
-        if segment[1] in (0xDB, 0xC4, _DRI):
+        if segment[1] in _TABLES:
             kept.append(segment)
         offset += len(segment)
     return b"".join(kept)
