@@ -20,7 +20,10 @@ __all__ = [
     "find_areas",
 ]
 
-NEITHER, TISSUE, INK, BLANK = 0, 1, 2, 3
+NEITHER = 0
+TISSUE = 1
+INK = 2
+BLANK = 3
 AREA_NAMES = {NEITHER: "neither", TISSUE: "tissue", INK: "ink", BLANK: "blank"}
 """Names of the codes; neither are specks, dust, shadows and black folds."""
 

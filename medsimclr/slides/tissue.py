@@ -52,7 +52,10 @@ DARK_GROUND_LEVEL = 60
 LEAST_SPECK_PX = 12
 """Smaller specks are no tissue, pixels of the thumbnail."""
 # Fibres lie close together; stained nuclei of one tissue lie up to some 20 px apart on the dark.
-COLOUR_CLOSING_PX, SIGNAL_CLOSING_PX = 5, 21
+COLOUR_CLOSING_PX = 5
+"""Gaps of brightfield tissue up to this breadth are closed, pixels of the thumbnail."""
+SIGNAL_CLOSING_PX = 21
+"""Gaps of fluorescent tissue up to this breadth are closed, pixels of the thumbnail."""
 
 _SIGNAL_BLUR_PX = 2.0
 _GROUND_PERCENTILE = 5
