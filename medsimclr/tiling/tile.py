@@ -1,7 +1,6 @@
 """The run of `medsimclr tile`: sources in, one committed slide after the other out."""
 
 import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -9,8 +8,9 @@ from typing import Any
 
 from medsimclr.config.tile import TileConfig
 from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideError, UnsafeInputError
+from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, remove_folder
 from medsimclr.files.checksum import sha256_of_value
-from medsimclr.files.lock import exclusive_lock
+from medsimclr.files.lock import HeldLock, exclusive_lock
 from medsimclr.slides.areas import AREA_THRESHOLDS
 from medsimclr.store.schema import RootMeta, SlideMeta
 from medsimclr.store.writer import StoreWriter, Tile, check_same
@@ -50,6 +50,7 @@ class _Task:
     source: TileSource
     store: Path
     meta: RootMeta
+    lock: HeldLock
 
 
 def tile(
@@ -86,14 +87,14 @@ def tile(
     if config.dry_run:
         report.planned = [source.slide_id for source in inputs.sources]
         return report
-    with exclusive_lock(config.out):
+    with exclusive_lock(config.out) as lock:
         if config.overwrite:
             _clear(config.out)
         writer = StoreWriter(config.out, meta)
         writer.sweep()
         todo = _still_to_do(inputs.sources, writer.committed(), report)
         done = len(inputs.sources) - len(todo)
-        for slide_id, outcome in _outcomes(todo, writer, config):
+        for slide_id, outcome in _outcomes(todo, writer, config, lock):
             done += 1
             if isinstance(outcome, _REFUSED):
                 report.failed[slide_id] = str(outcome)
@@ -129,17 +130,20 @@ def _root_meta(config: TileConfig, inputs: Inputs) -> RootMeta:
 
 def _clear(store: Path) -> None:
     root = store / "zarr.json"
-    if any(store.iterdir()) and not _is_tile_store(root):
+    # A killed deletion may have left nothing but what has lost its name already.
+    is_left_over = all(entry.name.endswith(PARTIAL_SUFFIX) for entry in store.iterdir())
+    if not is_left_over and not _is_tile_store(root):
         raise ConfigError(
             f"--overwrite deletes only a tile store of ours, got {str(store)!r} without our "
             "zarr.json; choose another --out."
         )
     # The root last: while it is there, a deletion that was killed can be repeated.
-    for entry in sorted(store.iterdir(), key=lambda entry: entry == root):
-        if entry.is_dir() and not entry.is_symlink():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink()
+    with output_errors(store):
+        for entry in sorted(store.iterdir(), key=lambda entry: entry == root):
+            if entry.is_dir() and not entry.is_symlink():
+                remove_folder(entry)
+            else:
+                entry.unlink()
 
 
 def _is_tile_store(root: Path) -> bool:
@@ -173,7 +177,7 @@ def _still_to_do(
 
 
 def _outcomes(
-    sources: Sequence[TileSource], writer: StoreWriter, config: TileConfig
+    sources: Sequence[TileSource], writer: StoreWriter, config: TileConfig, lock: HeldLock
 ) -> Iterator[tuple[str, int | MedSimCLRError]]:
     inline = [source for source in sources if not source.is_isolated]
     isolated = [source for source in sources if source.is_isolated]
@@ -182,7 +186,7 @@ def _outcomes(
             yield source.slide_id, _write(source, writer)
         except _REFUSED as error:
             yield source.slide_id, error
-    tasks = [_Task(source, writer.path, writer.meta) for source in isolated]
+    tasks = [_Task(source, writer.path, writer.meta, lock) for source in isolated]
     outcomes = run_isolated(
         _write_task,
         tasks,
