@@ -208,8 +208,8 @@ def _open_by_openslide(path: Path) -> Slide:
         raise _unreadable(path, "OpenSlide knows no such format") from error
     except (openslide.OpenSlideError, OSError) as error:
         reason = str(error)
-        if path.suffix.lower() == ".czi" and "ompression" in reason:
-            reason += "; of CZI, OpenSlide reads uncompressed and zstd-compressed files"
+        if path.suffix.lower() == ".czi" and "not supported" in reason:
+            reason += "; of CZI, OpenSlide reads RGB, uncompressed or compressed by zstd"
         raise _unreadable(path, reason) from error
 
 

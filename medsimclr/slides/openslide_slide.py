@@ -17,6 +17,7 @@ from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 __all__ = ["OpenSlideSlide", "background_rgb"]
 
 _WHITE = (255, 255, 255)
+_TIFF_SCALED_VENDORS = frozenset({"argos", "generic-tiff", "huron", "leica"})
 # In some formats the name of such an image is free text of the scanner.
 _IMAGE_NAMES = frozenset({"label", "macro", "overview", "thumbnail"})
 
@@ -91,8 +92,9 @@ def _stated_mpp(
     stated_xy = _number_pair(
         properties, openslide.PROPERTY_NAME_MPP_X, openslide.PROPERTY_NAME_MPP_Y
     )
-    # For a plain TIFF, OpenSlide's mpp is the TIFF resolution, 72 dpi of a paint program included.
-    if stated_xy is not None and properties.get(openslide.PROPERTY_NAME_VENDOR) != "generic-tiff":
+    # Of these, OpenSlide's mpp is the TIFF resolution, 72 dpi of a paint program included.
+    vendor = properties.get(openslide.PROPERTY_NAME_VENDOR)
+    if stated_xy is not None and vendor not in _TIFF_SCALED_VENDORS:
         return stated_xy, "slide"
     pixels_xy = _number_pair(properties, "tiff.XResolution", "tiff.YResolution")
     unit = properties.get("tiff.ResolutionUnit", "")
