@@ -4,7 +4,6 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medsimclr.slides.annotations import coverage
 from medsimclr.slides.annotations.coverage import class_coverage
 from medsimclr.slides.annotations.reading import read_annotation
 from medsimclr.tiling.source import labels_of
@@ -113,10 +112,8 @@ def _grid(step, *, size=2000):
     return np.c_[left, top, left + step, top + step]
 
 
-@pytest.mark.parametrize("max_cuts", [0, 3, 24])
 @pytest.mark.parametrize("step", [40.0, 250.0, 2000.0])
-def test_cutting_a_large_polygon_changes_no_area(monkeypatch, step, max_cuts):
-    monkeypatch.setattr(coverage, "_MAX_CUTS", max_cuts)
+def test_coverage_of_a_large_polygon_equals_that_of_intersections(step):
     geometry = shapely.union(_spiky(5000, n_spikes=200), shapely.box(1950, 1950, 1990, 1990))
     boxes_N4 = _grid(step)
     expected_N = shapely.area(shapely.intersection(geometry, shapely.box(*boxes_N4.T))) / step**2
@@ -158,3 +155,21 @@ def test_class_coverage_has_a_column_for_each_class_and_a_row_for_each_box():
 def test_class_coverage_refuses_an_empty_box():
     with pytest.raises(AssertionError, match="positive areas"):
         class_coverage([shapely.box(0, 0, 1, 1)], np.array([[0, 0, 0, 1]]))
+
+
+def test_class_coverage_takes_edges_of_almost_no_width_or_height():
+    tiny = 5e-324
+    leaning = shapely.Polygon([(0, 0), (10, tiny), (10, 10), (tiny, 10)])
+    boxes_N4 = np.array([[0, 0, 10, 10], [-5, -5, 5, 5], [5, 5, 15, 15], [0, -10, 10, 0]], float)
+    assert class_coverage([leaning], boxes_N4).ravel().tolist() == [1, 0.25, 0.25, 0]
+
+
+def test_class_coverage_takes_boxes_of_many_sizes_in_any_order():
+    geometry = _spiky(2000, n_spikes=50)
+    corner_N2, side_N1 = np.hsplit(np.random.default_rng(0).uniform(1, 1000, (300, 3)), [2])
+    boxes_N4 = np.hstack([corner_N2, corner_N2 + side_N1])
+    # Boxes of different heights between the same sides.
+    boxes_N4[100:, [0, 2]] = boxes_N4[0, [0, 2]]
+    expected_N = shapely.area(shapely.intersection(geometry, shapely.box(*boxes_N4.T)))
+    expected_N /= (boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(axis=1)
+    np.testing.assert_allclose(class_coverage([geometry], boxes_N4)[:, 0], expected_N, atol=1e-6)
