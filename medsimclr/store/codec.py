@@ -53,7 +53,8 @@ def encode_chunk(pixels: npt.NDArray[Any] | bytes, codec: CodecName, *, jpeg_qua
         payload = encode_jpeg(pixels, quality=jpeg_quality)
     else:
         payload = pixels.tobytes()
-    return payload + google_crc32c.value(payload).to_bytes(CRC_BYTES, "little")
+    crc: int = google_crc32c.value(payload)
+    return payload + crc.to_bytes(CRC_BYTES, "little")
 
 
 def decode_chunk(chunk: bytes, codec: CodecName, *, out: Image) -> None:

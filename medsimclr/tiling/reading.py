@@ -2,8 +2,8 @@
 
 copied    the slide's level is cut into JPEG tiles on the very grid asked: they are taken as they
           are, and no pixel is decoded
-decoded   its JPEG tiles are decoded without OpenSlide, each once, at half their size or less where
-          the scale asked is a whole power of two coarser
+decoded   its JPEG tiles are decoded without OpenSlide, each once, at half their size where the
+          scale asked is twice as coarse
 region    the slide's reader is asked for each tile
 
 The pixels of the second way are OpenSlide's, bit for bit, where nothing is resampled.
@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsimclr.slides.jpeg_levels import JpegLevel
-from medsimclr.slides.jpeg_tiles import REDUCTIONS, JpegTiles
+from medsimclr.slides.jpeg_tiles import JpegTiles
 from medsimclr.slides.scale import LevelChoice, Scale, choose_level
 from medsimclr.slides.slide import Slide
 from medsimclr.tiling.cut import Cut
@@ -51,9 +51,7 @@ class ReadingPlan:
     @property
     def resampling(self) -> Literal["none", "area", "dct", "linear"]:
         """How pixels of the level become those of a tile."""
-        if self.reduction > 1 and self.level_px_per_px == self.reduction:
-            return "dct"
-        return self.choice.resampling
+        return "dct" if self.reduction == 2 else self.choice.resampling
 
 
 def plan_reading(
@@ -85,8 +83,9 @@ def plan_reading(
     if jpeg is not None and cut.may_copy and ratio == 1 and _is_same_grid(jpeg, cut):
         reading = "copied"
     reduction = 1
-    if jpeg is not None and ratio in REDUCTIONS and all(t % ratio == 0 for t in jpeg.tile_xy):
-        reduction = int(ratio)
+    # At a quarter and less libjpeg loses colour of 4:2:2 streams that area averaging keeps.
+    if jpeg is not None and ratio == 2 and jpeg.tile_xy[0] % 2 == jpeg.tile_xy[1] % 2 == 0:
+        reduction = 2
     return ReadingPlan(
         choice=choice,
         level_px_per_px=ratio,

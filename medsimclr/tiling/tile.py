@@ -12,6 +12,7 @@ from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, remove_folder
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import HeldLock, exclusive_lock
 from medsimclr.slides.areas import AREA_THRESHOLDS
+from medsimclr.slides.opening import check_reader
 from medsimclr.store.schema import RootMeta, SlideMeta
 from medsimclr.store.writer import StoreWriter, Tile, check_same
 from medsimclr.tiling.inputs import Inputs, find_inputs
@@ -75,6 +76,7 @@ def tile(
         ConfigError: arguments do not fit, or the output is of another configuration.
         LockedError: another process writes this store.
     """
+    check_reader(config.reader)
     inputs = find_inputs(config)
     meta = _root_meta(config, inputs)
     if expected is not None:

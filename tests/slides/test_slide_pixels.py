@@ -12,45 +12,47 @@ from tests.references.pyramid import noise_levels
 @given(
     size_xy=st.tuples(st.integers(1, 23), st.integers(1, 23)),
     shares=st.tuples(st.floats(0, 1), st.floats(0, 1)),
-    band_px=st.integers(1, 200),
+    block_px=st.integers(1, 30),
 )
-def test_area_average_in_bands_equals_loop_reference(size_xy, shares, band_px):
+def test_area_average_in_blocks_equals_loop_reference(size_xy, shares, block_px):
     (image_HW3,) = noise_levels(size_xy)
     target_xy = tuple(1 + int(share * (n - 1)) for n, share in zip(size_xy, shares, strict=True))
     averaged = area_average(
-        lambda first, n_rows: image_HW3[first : first + n_rows],
+        _reader(image_HW3),
         size_xy=size_xy,
         target_xy=target_xy,
-        band_px=band_px,
+        block_px=block_px,
     )
     expected = area_average_loops(image_HW3, target_xy)
     assert averaged.dtype == np.uint8
     assert np.abs(averaged - expected).max() <= 0.501
 
 
-def test_area_average_reads_no_more_than_the_band_at_once():
+@pytest.mark.parametrize("target_xy", [(40, 100), (20, 50), (13, 31), (10, 100)])
+def test_area_average_reads_every_pixel_once_and_no_more_than_a_block(target_xy):
     (image_HW3,) = noise_levels((40, 100))
-    most_rows = []
+    seen_HW = np.zeros((100, 40), int)
 
-    def read_rows(first, n_rows):
-        most_rows.append(n_rows)
-        return image_HW3[first : first + n_rows]
+    def read_block(x, y, width, height):
+        assert max(width, height) <= 16
+        seen_HW[y : y + height, x : x + width] += 1
+        return image_HW3[y : y + height, x : x + width]
 
-    area_average(read_rows, size_xy=(40, 100), target_xy=(40, 100), band_px=280)
-    assert max(most_rows) == 7
-    assert sum(most_rows) == 100
+    area_average(read_block, size_xy=(40, 100), target_xy=target_xy, block_px=16)
+    assert (seen_HW == 1).all()
 
 
 def test_area_average_at_full_size_returns_the_pixels_themselves():
     (image_HW3,) = noise_levels((9, 14))
-    for band_px in (1 << 20, 20):
+    for block_px in (1 << 20, 5):
         same = area_average(
-            lambda first, n_rows: image_HW3[first : first + n_rows],
-            size_xy=(9, 14),
-            target_xy=(9, 14),
-            band_px=band_px,
+            _reader(image_HW3), size_xy=(9, 14), target_xy=(9, 14), block_px=block_px
         )
         np.testing.assert_array_equal(same, image_HW3)
+
+
+def _reader(image_HW3):
+    return lambda x, y, width, height: image_HW3[y : y + height, x : x + width]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@ import pytest
 from PIL import Image
 
 from medsimclr.errors import ConfigError, LabelError, NoInputError
+from medsimclr.files.checksum import sha256_of_file
 from medsimclr.store.reader import TileStore
 from tests.references.area_average import area_average_loops
 
@@ -36,8 +37,8 @@ def test_images_are_cut_into_their_own_pixels_with_label_and_slide(folder, run_t
     store = TileStore(tmp_path / "s.zarr")
     assert store.meta.classes == ["n", "t"]
     assert [(s.slide_id, s.patient, s.images) for s in store.slides] == [
-        ("s1", "q", ["3.png"]),
-        ("s2", "p", ["x/1.png", "x/2.png"]),
+        ("s1", "q", [sha256_of_file(path / "3.png")]),
+        ("s2", "p", [sha256_of_file(path / "x" / name) for name in ("1.png", "2.png")]),
     ]
     assert store.table("label").tolist() == [-1, -1, 1, 1, 0]
     assert store.table("image_index").tolist() == [0, 0, 0, 0, 1]

@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from medsimclr.errors import SlideError
+from medsimclr.slides.areas import BLANK, TISSUE
+from medsimclr.tiling.cut import Cut, Limits
 from medsimclr.tiling.slide_source import SlideSource
 from tests.references.area_average import area_average_loops
 from tests.references.raster_coverage import raster_coverage
@@ -12,19 +16,19 @@ def pyramid(tmp_path_factory, write_slide):
     return write_slide(tmp_path_factory.mktemp("slides") / "a.tiff")
 
 
-def _open(path, **options):
-    defaults = {
-        "target_mpp": 0.5,
-        "tile_px": 64,
-        "min_tissue": 0.5,
-        "min_coverage": 0.5,
-        "classes": (),
-    }
-    return SlideSource(path=path, **{**defaults, **options}).open()
+_CUT = Cut(target_mpp=0.5, tile_px=64, step_px=64)
+
+
+def _open(path, *, cut=None, limits=None, **options):
+    cut = {"step_px": (cut or {}).get("tile_px", 64), **(cut or {})}
+    source = SlideSource(
+        path=path, cut=replace(_CUT, **cut), limits=Limits(**(limits or {})), **options
+    )
+    return source.open(lambda: None)
 
 
 def _images(opened):
-    return np.concatenate([batch.images_NHW3 for batch in opened.batches])
+    return np.stack([tile.pixels.copy() for tile in opened.tiles])
 
 
 def test_tiles_at_the_scale_of_level_0_are_its_pixels(pyramid):
@@ -43,13 +47,13 @@ def test_every_tile_of_tissue_is_kept_and_no_tile_of_glass(pyramid):
     ]
     assert opened.tables["level0_xy"].tolist() == expected
     assert opened.tables["tissue"].min() > 0.95
-    everything = _open(pyramid.path, min_tissue=0.0)
+    everything = _open(pyramid.path, limits={"min_tissue": 0.0})
     assert len(everything.tables["level0_xy"]) == 18 * 15
     assert everything.tables["tissue"].min() == 0
 
 
 def test_tiles_at_half_the_scale_are_area_averages_of_level_0(pyramid):
-    opened = _open(pyramid.path, target_mpp=1.0, tile_px=32)
+    opened = _open(pyramid.path, cut={"target_mpp": 1.0, "tile_px": 32})
     for image, (x, y) in zip(_images(opened), opened.tables["level0_xy"].tolist(), strict=True):
         region = pyramid.levels[0][y : y + 64, x : x + 64].astype(np.float64)
         means = region.reshape(32, 2, 32, 2, 3).mean(axis=(1, 3))
@@ -59,7 +63,7 @@ def test_tiles_at_half_the_scale_are_area_averages_of_level_0(pyramid):
 
 
 def test_tiles_between_two_levels_are_area_averages_of_the_finer(pyramid):
-    opened = _open(pyramid.path, target_mpp=1.5, tile_px=32)
+    opened = _open(pyramid.path, cut={"target_mpp": 1.5, "tile_px": 32})
     images, level0_xy = _images(opened), opened.tables["level0_xy"]
     for index in (0, len(images) // 2, len(images) - 1):
         x, y = level0_xy[index] // 2
@@ -79,9 +83,10 @@ def test_facts_name_scale_source_and_size(pyramid):
 
 
 def test_a_given_scale_overrules_that_of_the_slide(pyramid):
-    opened = _open(pyramid.path, source_mpp=0.25)
+    opened = _open(pyramid.path, given_mpp=0.25, given_mpp_source="slides.csv")
     assert opened.facts["tile_level0_px"] == 128
-    assert opened.facts["mpp_source"] == "given"
+    assert opened.facts["mpp_source"] == "slides.csv"
+    assert _open(pyramid.path, given_mpp=0.25).facts["mpp_source"] == "--source-mpp"
 
 
 _POLYGONS = [
@@ -123,19 +128,18 @@ def test_mask_and_thumbnail_are_alike_in_size(pyramid):
     pictures = _open(pyramid.path).pictures
     assert pictures["thumbnail"].shape == (427, 512, 3)
     assert pictures["mask"].shape == (427, 512)
-    assert pictures["mask"].max() == 1
-    assert pictures["mask"].mean() == pytest.approx(1 - 320 / 1200, abs=0.02)
+    assert set(np.unique(pictures["mask"])) <= {0, TISSUE, BLANK}
+    assert (pictures["mask"] == TISSUE).mean() == pytest.approx(1 - 320 / 1200, abs=0.02)
 
 
 def test_what_decides_the_content_decides_the_digests(pyramid, write_geojson, tmp_path):
     annotation = write_geojson(tmp_path / "a.geojson", _POLYGONS)
-    base = {"path": pyramid.path, "target_mpp": 0.5, "tile_px": 64, "min_tissue": 0.5}
-    base |= {"min_coverage": 0.5, "classes": ("stroma", "tumor")}
+    base = {"path": pyramid.path, "cut": _CUT, "classes": ("stroma", "tumor")}
     sources = [
         SlideSource(**base),
         SlideSource(**base, patient="p"),
         SlideSource(**base, centre="p"),
-        SlideSource(**base, source_mpp=0.5),
+        SlideSource(**base, given_mpp=0.5),
         SlideSource(**base, annotation=annotation),
     ]
     digests = [tuple(sorted(source.inputs().items())) for source in sources]
@@ -146,8 +150,11 @@ def test_what_decides_the_content_decides_the_digests(pyramid, write_geojson, tm
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"tile_px": 1024}, r"slide 'a' gives no tile: at 0\.5 um/px a tile covers 1024 px"),
-        ({"target_mpp": 0.25}, r"0\.5 um/px, but 0\.25 um/px were asked"),
+        (
+            {"cut": {"tile_px": 1024}},
+            r"slide 'a' gives no tile: at 0\.5 um/px a tile covers 1024 px",
+        ),
+        ({"cut": {"target_mpp": 0.25}}, r"0\.5 um/px, but 0\.25 um/px were asked"),
     ],
 )
 def test_a_slide_too_small_or_too_coarse_is_refused(pyramid, options, message):

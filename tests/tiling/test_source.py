@@ -1,9 +1,9 @@
 import numpy as np
-import pytest
 
 from medsimclr.files.checksum import sha256_of_file
+from medsimclr.slides.focus import focus_score
 from medsimclr.tiling import source
-from medsimclr.tiling.source import batched, fingerprint, labels_of
+from medsimclr.tiling.source import as_tiles, fingerprint, labels_of
 
 
 def test_the_label_is_the_class_that_covers_most_if_it_covers_enough():
@@ -17,16 +17,14 @@ def test_without_classes_there_are_no_labels():
     assert labels_of(np.zeros((3, 0), np.float32), min_coverage=0.5).tolist() == [-1, -1, -1]
 
 
-@pytest.mark.parametrize(
-    ("n_tiles", "sizes"), [(0, []), (3, [3]), (256, [256]), (513, [256, 256, 1])]
-)
-def test_tiles_are_joined_to_batches_of_a_shard_in_order(n_tiles, sizes):
-    tiles = [np.full((8, 8, 3), i % 251, np.uint8) for i in range(n_tiles)]
-    batches = list(batched(iter(tiles)))
-    assert [len(batch.images_NHW3) for batch in batches] == sizes
-    assert [batch.quality_NK.shape for batch in batches] == [(n, 1) for n in sizes]
-    joined = [image for batch in batches for image in batch.images_NHW3]
-    assert all((image == tile).all() for image, tile in zip(joined, tiles, strict=True))
+def test_images_become_numbered_tiles_with_a_focus_and_no_ink():
+    images = [np.full((8, 8, 3), 7 * i, np.uint8) for i in range(3)]
+    images[2][::2] = 200
+    tiles = list(as_tiles(iter(images)))
+    assert [tile.row for tile in tiles] == [0, 1, 2]
+    assert all(tile.pixels is image for tile, image in zip(tiles, images, strict=True))
+    assert tiles[2].quality[0] == focus_score(images[2]) > 0 == tiles[0].quality[0]
+    assert np.isnan([tile.quality[1:] for tile in tiles]).all()
 
 
 def test_a_small_file_is_known_by_its_sha256(tmp_path):

@@ -95,7 +95,7 @@ def test_the_mpp_column_serves_slides_that_state_none(tmp_path, write_slide, run
     (tmp_path / "slides.csv").write_text("slide,patient,mpp\na,p,0.5\n")
     run_tile(slide, slides_csv=tmp_path / "slides.csv")
     (meta,) = TileStore(tmp_path / "s.zarr").slides
-    assert (meta.mpp, meta.mpp_source) == (0.5, "given")
+    assert (meta.mpp, meta.mpp_source) == (0.5, "slides.csv")
 
 
 def test_annotated_slides_have_labels_and_the_others_are_noted(
@@ -118,7 +118,7 @@ def test_annotated_slides_have_labels_and_the_others_are_noted(
 def test_annotations_named_like_no_slide_are_refused(slides, run_tile, tmp_path, write_geojson):
     (tmp_path / "annotations").mkdir()
     write_geojson(tmp_path / "annotations" / "z.geojson", _TUMOR)
-    with pytest.raises(LabelError, match=r"got 1 GeoJSON files and none that is named .*: a, b\."):
+    with pytest.raises(LabelError, match=r"got 1 such files and none that is named .*: a, b\."):
         run_tile(slides, annotations=tmp_path / "annotations")
 
 
