@@ -22,7 +22,8 @@ from medsimclr.evaluation.result import Evaluation
 from medsimclr.files.atomic import output_errors, write_json
 from medsimclr.report.evaluate import evaluate
 from medsimclr.report.policy_sheets import draw_policy_sheets
-from medsimclr.report.slide_pictures import draw_heatmap, draw_preview
+from medsimclr.report.slide_pictures import draw_heatmap
+from medsimclr.report.slide_preview import draw_preview
 from medsimclr.store.reader import TileStore
 from medsimclr.tiling.tile import tile
 from medsimclr.training.distill import distill

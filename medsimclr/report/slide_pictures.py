@@ -1,8 +1,5 @@
-"""Pictures of one slide of a store: its tiles, and a classifier's heat map."""
+"""A classifier's heat map of one slide of a store."""
 
-from pathlib import Path
-
-import numpy as np
 from matplotlib.figure import Figure
 
 from medsimclr.config.heatmap import HeatmapConfig
@@ -10,40 +7,15 @@ from medsimclr.data.labels import renumber
 from medsimclr.errors import ConfigError
 from medsimclr.files.atomic import output_errors
 from medsimclr.report.heatmap import heatmap_figure
-from medsimclr.report.preview import preview_figure
-from medsimclr.store.reader import TileStore
+from medsimclr.report.slide_preview import find_slide
 from medsimclr.training.compute import choose_device
 from medsimclr.training.inference import predict_probabilities
 from medsimclr.training.material import check_tiles_fit, open_material
 from medsimclr.training.networks import load_classifier
 
-__all__ = ["draw_heatmap", "draw_preview"]
+__all__ = ["draw_heatmap"]
 
 _DPI = 120
-
-
-def draw_preview(store: TileStore, slide_id: str, out: Path) -> None:
-    """Draw the tissue mask and the tiles of a slide, and save the picture.
-
-    Raises:
-        ConfigError: the store has no such slide, or it is no whole-slide image.
-    """
-    slide_index = _find_slide(store, slide_id)
-    slide = store.slides[slide_index]
-    assert slide.dimensions_level0_xy is not None
-    assert slide.tile_level0_px is not None
-    figure = preview_figure(
-        store.picture(slide_index, "thumbnail"),
-        mask_HW=store.picture(slide_index, "mask").astype(np.bool_),
-        level0_xy_N2=store.slide_table(slide_index, "level0_xy"),
-        tile_level0_px=slide.tile_level0_px,
-        dimensions_level0_xy=slide.dimensions_level0_xy,
-        label_N=store.slide_table(slide_index, "label"),
-        class_names=store.meta.classes,
-    )
-    with output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=_DPI)
 
 
 def draw_heatmap(config: HeatmapConfig) -> Figure:
@@ -55,7 +27,7 @@ def draw_heatmap(config: HeatmapConfig) -> Figure:
     model, network = load_classifier(config.run)
     material = open_material(config.store)
     check_tiles_fit(material, network, run=config.run)
-    slide_index = _find_slide(material.store, config.slide)
+    slide_index = find_slide(material.store, config.slide)
     slide = material.store.slides[slide_index]
     class_name = config.class_name or network.classes[-1]
     if class_name not in network.classes:
@@ -87,14 +59,3 @@ def draw_heatmap(config: HeatmapConfig) -> Figure:
         config.out.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(config.out, dpi=_DPI)
     return figure
-
-
-def _find_slide(store: TileStore, slide_id: str) -> int:
-    ids = [slide.slide_id for slide in store.slides]
-    if slide_id not in ids:
-        shown = ", ".join(ids[:8]) + (", ..." if len(ids) > 8 else "")
-        raise ConfigError(f"unknown slide {slide_id!r}; the store has {shown}.")
-    index = ids.index(slide_id)
-    if "thumbnail" not in store.slides[index].pictures:
-        raise ConfigError(f"slide {slide_id!r} is a set of images and has no overview to draw on.")
-    return index
