@@ -11,6 +11,7 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
+from medsimclr.errors import SlideError
 from medsimclr.slides.jpeg_stream import ColourSpace
 from medsimclr.slides.slide import Slide
 
@@ -48,6 +49,11 @@ def find_jpeg_levels(slide: Slide) -> dict[int, JpegLevel]:
                 # Planes of a z-stack have one size: which of them is the level, OpenSlide knows.
                 if slide.level_dimensions_xy.count(size_xy) == 1 and _is_plain_jpeg(page):
                     levels.setdefault(slide.level_dimensions_xy.index(size_xy), _level(page))
+    except OSError as error:  # decoding instead of copying would be another result
+        raise SlideError(
+            f"{slide.path.name!r} cannot be read ({error.strerror or error}); copy it anew, or "
+            "make it readable."
+        ) from error
     except Exception:  # tifffile's parsers raise what they happen to; OpenSlide has opened it
         return {}
     return levels

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -207,23 +208,33 @@ def _write_task(task: _Task, alive: Callable[[], None]) -> int:
 def _write(
     source: TileSource, writer: StoreWriter, alive: Callable[[], None] = lambda: None
 ) -> int:
-    try:
+    with _reading(source):
         opened = source.open(alive)
-    except OSError as error:
-        raise SlideError(
-            f"slide {source.slide_id!r} cannot be read: {error.strerror or error}. Copy it anew."
-        ) from error
     meta = writer.write_slide(
         facts=opened.facts,
         tables=opened.tables,
         pictures=opened.pictures,
-        tiles=_announced(opened.tiles, alive),
+        tiles=_announced(source, opened.tiles, alive),
         left_out_M3=opened.left_out_M3,
     )
     return meta.n_tiles
 
 
-def _announced(tiles: Iterator[Tile], alive: Callable[[], None]) -> Iterator[Tile]:
-    for tile_ in tiles:
-        alive()
-        yield tile_
+def _announced(
+    source: TileSource, tiles: Iterator[Tile], alive: Callable[[], None]
+) -> Iterator[Tile]:
+    with _reading(source):
+        for tile_ in tiles:
+            alive()
+            yield tile_
+
+
+@contextmanager
+def _reading(source: TileSource) -> Iterator[None]:
+    """Let a disk that fails under a slide be the slide's error, and not the output's."""
+    try:
+        yield
+    except OSError as error:
+        raise SlideError(
+            f"slide {source.slide_id!r} cannot be read: {error.strerror or error}. Copy it anew."
+        ) from error

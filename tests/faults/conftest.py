@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+import tifffile
 from PIL import Image
 
 from tests.faults.harness import Control, Fault, Outcome, Warm, build_shim, snapshot
@@ -12,8 +13,9 @@ from tests.references.pyramid import noise_levels, write_pyramid
 
 _TILE_PX = 32
 _N_RIGS = 2
-# Six tiles in two shards, and one tile.
-_SLIDES = {"a": (96, 64), "b": (32, 32)}
+# Slide a: six tiles in two shards. Slide b: one JPEG tile, which is copied as it is.
+_SIZE_A_XY = (96, 64)
+_PIXELS_PER_CM = (2e4, 2e4)
 
 
 @dataclass
@@ -29,9 +31,16 @@ class Rig:
         shutil.rmtree(self.out, ignore_errors=True)
         shutil.copytree(job.before, self.out, symlinks=True)
 
-    def run(self, job: "Job", fault: Fault = Fault.NONE, n: int = 0) -> Outcome:
-        """Run the job with a fault at its operation `n`."""
-        self.control.arm(self.out, fault, n)
+    def run(
+        self,
+        job: "Job",
+        fault: Fault = Fault.NONE,
+        n: int = 0,
+        *,
+        reads_below: Path | None = None,
+    ) -> Outcome:
+        """Run the job with a fault at its `n`-th write, or at its `n`-th read below a folder."""
+        self.control.arm(reads_below or self.out, fault, n, reads=reads_below is not None)
         (outcome,) = self.warm.run(self.command(job))
         self.control.disarm()
         return outcome
@@ -73,10 +82,20 @@ def inputs(tmp_path_factory):
     folder = tmp_path_factory.mktemp("inputs")
     for name in ("slides", "images"):
         (folder / name).mkdir()
-    for seed, (name, size_xy) in enumerate(_SLIDES.items()):
-        path = folder / "slides" / f"{name}.tiff"
-        write_pyramid(path, noise_levels(size_xy, seed=seed), pixels_per_cm_xy=(2e4, 2e4))
+    write_pyramid(
+        folder / "slides" / "a.tiff", noise_levels(_SIZE_A_XY), pixels_per_cm_xy=_PIXELS_PER_CM
+    )
     (pixels,) = noise_levels((_TILE_PX, _TILE_PX))
+    tifffile.imwrite(
+        folder / "slides" / "b.tiff",
+        pixels,
+        tile=(_TILE_PX, _TILE_PX),
+        photometric="rgb",
+        compression="jpeg",
+        resolution=_PIXELS_PER_CM,
+        resolutionunit="CENTIMETER",
+        metadata=None,
+    )
     Image.fromarray(pixels).save(folder / "images" / "c.png")
     (folder / "images" / "labels.csv").write_text("image,label\nc.png,tumor\n")
     return folder

@@ -120,7 +120,9 @@ class Warm:
             env={**os.environ, **control.environment, "OMP_NUM_THREADS": "1"},
             cwd=_FOLDER.parents[1],
         )
-        assert self._process.stdout.readline() == "ready\n"
+        if self._process.stdout.readline() != "ready\n":
+            self.close()
+            pytest.fail("medsimclr cannot be imported with the fault shim loaded; see stderr")
 
     def run(self, *commands: list[object]) -> list[Outcome]:
         """Run commands at the same time; give their outcomes when all their processes ended."""

@@ -117,3 +117,23 @@ def _summary(wrong: list[str], n_operations: int) -> str:
     for reason in wrong:
         shown.setdefault(" ".join(reason.split()[1:12:2]), reason)
     return "\n".join([f"{len(wrong)} of {n_operations} operations:", *shown.values()])
+
+
+def test_a_slide_that_cannot_be_read_is_refused_and_no_fault_of_the_output(rig, jobs, inputs):
+    job = jobs["slides"]
+    slides = inputs / "slides"
+    rig.start(job)
+    rig.run(job, reads_below=slides)
+    wrong = []
+    for n, (operation, path) in enumerate(rig.control.log, 1):
+        rig.start(job)
+        outcome = rig.run(job, Fault.IO_ERROR, n, reads_below=slides)
+        assert rig.control.fired
+        is_refused = outcome.code == 3 and f"refused {path[1]}: " in outcome.output
+        # Some readers try again another way, and come to the same tiles.
+        is_done = outcome.code == 0 and snapshot(rig.out) == job.after
+        if "Traceback" in outcome.output or not (is_refused or is_done):
+            wrong.append(f"{n} {operation} {path}: {outcome.code} {outcome.output[-_SHOWN:]}")
+        elif reason := _wrong_rest(rig, job) or _lost(rig, job):
+            wrong.append(f"{n} {operation} {path}: {reason}")
+    assert not wrong, "\n".join(wrong)

@@ -89,7 +89,12 @@ def _number(log, operation, path):
 def test_forks_of_a_warm_process_do_what_real_processes_do(finished, jobs):
     after, log = finished
     assert after == jobs["slides"].after
-    assert sorted(log) == sorted(jobs["slides"].log)
+    # The lock's handle goes to every process of the real run, and is closed by some.
+    real, warm = (
+        sorted(entry for entry in one if entry != ("close", "/.s.zarr.lock"))
+        for one in (log, jobs["slides"].log)
+    )
+    assert real == warm
 
 
 @pytest.mark.parametrize(

@@ -68,6 +68,15 @@ def test_a_file_where_the_folder_should_be_is_an_output_error(tmp_path):
             pytest.fail("locked a file")
 
 
+def test_a_new_folder_and_its_parents_are_on_the_disk(tmp_path, monkeypatch):
+    flushed = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: flushed.append(Path(f"/proc/self/fd/{handle}").readlink())
+    )
+    with exclusive_lock(tmp_path / "deep" / "store.zarr"):
+        assert set(flushed) == {tmp_path, tmp_path / "deep"}
+
+
 # A run with one helper, which tells its process id and then waits for ever.
 _RUN_WITH_HELPER = """
 import multiprocessing, sys
