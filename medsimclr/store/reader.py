@@ -23,7 +23,7 @@ from medsimclr.store.schema import (
 )
 from medsimclr.store.shard_reader import ShardReader
 
-__all__ = ["TileStore", "committed_slides", "read_slide_meta"]
+__all__ = ["TileStore", "committed_slides", "read_root_meta", "read_slide_meta"]
 
 # Shards held open by one reader; each costs a file handle and a 4 kB index.
 _OPEN_SHARDS = 256
@@ -41,13 +41,8 @@ class TileStore:
     """
 
     def __init__(self, path: Path) -> None:
-        if not (path / "zarr.json").is_file():
-            raise NoInputError(
-                f"{str(path)!r} must be a tile store, got no zarr.json in it; give the folder "
-                "that `medsimclr tile --out` wrote."
-            )
         self.path = path
-        self.meta = read_meta(path / "zarr.json", RootMeta)
+        self.meta = read_root_meta(path)
         self.slides = [read_slide_meta(path, slide_id) for slide_id in committed_slides(path)]
         if not self.slides:
             raise NoInputError(
@@ -158,6 +153,21 @@ def committed_slides(store: Path) -> list[str]:
             # os, not pathlib: a store may have ten thousand slides.
             and os.path.isfile(f"{entry.path}/zarr.json")  # noqa: PTH113
         )
+
+
+def read_root_meta(store: Path) -> RootMeta:
+    """Read and check the metadata of a store.
+
+    Raises:
+        NoInputError: there is none.
+        IntegrityError: it is not of this schema, or not what was written.
+    """
+    if not (store / "zarr.json").is_file():
+        raise NoInputError(
+            f"{str(store)!r} must be a tile store, got no zarr.json in it; give the folder that "
+            "`medsimclr tile --out` wrote."
+        )
+    return read_meta(store / "zarr.json", RootMeta)
 
 
 def read_slide_meta(store: Path, slide_id: str) -> SlideMeta:

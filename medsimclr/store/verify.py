@@ -10,8 +10,8 @@ import numpy as np
 from medsimclr.errors import IntegrityError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.store.codec import CodecName
-from medsimclr.store.reader import committed_slides, read_slide_meta
-from medsimclr.store.schema import RootMeta, SlideMeta, read_meta
+from medsimclr.store.reader import committed_slides, read_root_meta, read_slide_meta
+from medsimclr.store.schema import RootMeta, SlideMeta
 from medsimclr.store.shard_reader import ShardReader
 
 __all__ = ["Damage", "Verification", "verify_store"]
@@ -61,9 +61,10 @@ def verify_store(
         progress: called with (slides done, slides in all, last slide).
 
     Raises:
+        NoInputError: there is no store.
         IntegrityError: the store's own zarr.json is damaged, so that nothing below can be judged.
     """
-    root = read_meta(path / _METADATA, RootMeta)
+    root = read_root_meta(path)
     slide_ids = committed_slides(path)
     n_tiles = n_files = 0
     damages: list[Damage] = []

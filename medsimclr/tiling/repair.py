@@ -13,8 +13,7 @@ from medsimclr.config.verify import VerifyConfig
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError
 from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, sync_folder
 from medsimclr.files.lock import exclusive_lock
-from medsimclr.store.reader import read_slide_meta
-from medsimclr.store.schema import RootMeta, read_meta
+from medsimclr.store.reader import read_root_meta, read_slide_meta
 from medsimclr.store.verify import Damage, Verification
 from medsimclr.tiling.tile import tile
 
@@ -59,7 +58,7 @@ def repair(config: VerifyConfig, found: Verification) -> Repair:
 
 
 def _redo(config: VerifyConfig, found: Verification, beside: Path, outcome: Repair) -> None:
-    root = read_meta(config.store / "zarr.json", RootMeta)
+    root = read_root_meta(config.store)
     again = TileConfig.model_validate(
         {
             **{key: value for key, value in root.tiling.items() if value is not None},
@@ -91,7 +90,7 @@ def _redo(config: VerifyConfig, found: Verification, beside: Path, outcome: Repa
 def _mend(slide: Path, new: Path, damages: list[Damage]) -> list[str]:
     """Put new files in the place of damaged ones; the metadata, which is the commit, last."""
     fresh = read_slide_meta(new.parent, new.name)
-    files = sorted({damage.file for damage in damages}, key=lambda name: name == "zarr.json")
+    files = sorted({damage.file for damage in damages})
     if "zarr.json" in files:
         # What it said of the other files is lost: they are compared with the new ones.
         files = [*fresh.digests, "zarr.json"]

@@ -137,9 +137,7 @@ def test_a_link_to_a_slide_elsewhere_is_not_followed(store, tmp_path):
         ([0, 5], "greater than or equal to 1"),
     ],
 )
-def test_a_picture_of_another_shape_is_refused(
-    tmp_path, write_store, noise, forge, shape, reason
-):
+def test_a_picture_of_another_shape_is_refused(tmp_path, write_store, noise, forge, shape, reason):
     path = write_store(
         tmp_path / "s.zarr", {"s": noise(2, 8)}, pictures={"mask": np.ones((4, 5), np.uint8)}
     )

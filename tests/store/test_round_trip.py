@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from medsimclr.errors import ConfigError, NoInputError
 from medsimclr.store.reader import TileStore
-from medsimclr.store.zarr_codec import register_jpeg_codec
 from medsimclr.store.writer import StoreWriter
+from medsimclr.store.zarr_codec import register_jpeg_codec
 
 register_jpeg_codec()
 SHARD_TILES = 256
