@@ -13,12 +13,12 @@ SQUARE = [(320, 0), (900, 0), (900, 900), (320, 900)]
 @pytest.fixture
 def find(tmp_path, write_slide):
     """Return the function that looks for the inputs of two slides with a folder of annotations."""
-    for name in ("a", "b c"):
+    for name in ("a", "_b c"):
         write_slide(tmp_path / f"{name}.tiff", size_xy=(400, 200))
     (tmp_path / "annotations").mkdir()
 
     def find():
-        slides = [tmp_path / "a.tiff", tmp_path / "b c.tiff"]
+        slides = [tmp_path / "a.tiff", tmp_path / "_b c.tiff"]
         config = TileConfig(
             inputs=slides, out=tmp_path / "s.zarr", mpp=0.5, annotations=tmp_path / "annotations"
         )
@@ -30,12 +30,14 @@ def find(tmp_path, write_slide):
 def test_each_slide_takes_the_annotation_of_its_name_in_any_format(find, tmp_path):
     folder = tmp_path / "annotations"
     WRITERS["asap.xml"](folder / "a.xml", [("tumor", [SQUARE])])
-    WRITERS["qupath.geojson"](folder / "b c.JSON", [("normal", [SQUARE])])
-    (folder / ".a.xml").write_text("left by an editor")
+    WRITERS["qupath.geojson"](folder / "_b c.JSON", [("normal", [SQUARE])])
+    # By its name alone this would be the slide "_b c", whose id is "_b_c".
+    (folder / ".b c.xml").write_text("left by an editor")
     (folder / "a.txt").write_text("a note")
     inputs = find()
     assert inputs.classes == ["normal", "tumor"]
-    assert [source.annotation.name for source in inputs.sources] == ["a.xml", "b c.JSON"]
+    names = {source.slide_id: source.annotation.name for source in inputs.sources}
+    assert names == {"_b_c": "_b c.JSON", "a": "a.xml"}
     assert not [note for note in inputs.notes if "annotation" in note]
 
 
@@ -72,9 +74,9 @@ def test_a_folder_without_annotations_is_refused_with_the_accepted_names(find, t
 
 def test_annotations_without_a_class_are_noted(find, tmp_path):
     WRITERS["asap.xml"](tmp_path / "annotations" / "a.xml", [("tumor", [SQUARE])])
-    (tmp_path / "annotations" / "b c.json").write_text(json.dumps([]))
+    (tmp_path / "annotations" / "_b c.json").write_text(json.dumps([]))
     inputs = find()
     assert inputs.notes[-1] == (
-        "1 of 2 annotations hold no area that has a class (first: 'b c.json')."
+        "1 of 2 annotations hold no area that has a class (first: '_b c.json')."
     )
     assert [source.classes for source in inputs.sources] == [("tumor",), ("tumor",)]
