@@ -29,6 +29,12 @@ def _run(config: TileConfig, as_json: bool) -> None:
             )
         print_lines([f"note: {note}" for note in report.notes])
         print_lines([f"refused {name}: {why}" for name, why in sorted(report.failed.items())])
+    if config.preview is not None and not config.dry_run:
+        from medsimclr.report.slide_preview import draw_previews
+        from medsimclr.store.reader import TileStore
+
+        pictures = draw_previews(TileStore(config.out), config.preview)
+        print_lines([f"{len(pictures)} pictures in {config.preview}"] if not as_json else [])
     if report.failed:
         raise PartlyDoneError(
             f"{len(report.failed)} slides were refused, for the reasons in the report; the other "

@@ -157,7 +157,7 @@ def tissue_fraction(
     left_N, top_N, right_N, bottom_N = np.asarray(boxes_xyxy, np.float64).reshape(-1, 4).T
     area_N = (right_N - left_N) * (bottom_N - top_N)
     assert (area_N > 0).all(), "boxes must have positive areas"
-    sum_YX = np.pad(mask_HW.astype(np.float64).cumsum(axis=0).cumsum(axis=1), ((1, 0), (1, 0)))
+    sum_YX = np.asarray(cv2.integral(np.ascontiguousarray(mask_HW).view(np.uint8)), np.int32)
     covered_N = (
         _sum_to(sum_YX, right_N, bottom_N)
         - _sum_to(sum_YX, left_N, bottom_N)
@@ -168,7 +168,7 @@ def tissue_fraction(
 
 
 def _sum_to(
-    sum_YX: NDArray[np.float64], x_N: NDArray[np.float64], y_N: NDArray[np.float64]
+    sum_YX: NDArray[np.int32], x_N: NDArray[np.float64], y_N: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """Return the mask's integral over (0, 0) to (x, y); bilinear between pixel corners is exact."""
     height, width = sum_YX.shape[0] - 1, sum_YX.shape[1] - 1
