@@ -11,7 +11,11 @@ _CORNERS = ((0.1, 0.15), (0.45, 0.08), (0.8, 0.2), (0.85, 0.6), (0.55, 0.5), (0.
 
 
 def paint_stroke(
-    rgb_HW3: NDArray[np.uint8], pen_rgb: tuple[int, int, int], *, width_px: int = 28
+    rgb_HW3: NDArray[np.uint8],
+    pen_rgb: tuple[int, int, int],
+    *,
+    width_px: int = 28,
+    blur_px: float = 2.0,
 ) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     """Return the picture with a stroke of uneven thickness and soft edges, and where it is.
 
@@ -19,13 +23,14 @@ def paint_stroke(
         rgb_HW3: The slide.
         pen_rgb: Colour of the pen on white glass.
         width_px: Breadth of the stroke.
+        blur_px: Standard deviation of the blur: ink lies outside the focal plane.
     """
     height, width = rgb_HW3.shape[:2]
     generator = np.random.default_rng(0)
     stroke_HW = np.zeros((height, width), np.uint8)
     corners = (np.array(_CORNERS) * [width, height]).astype(np.int32)
     cv2.polylines(stroke_HW, [corners], False, 1, width_px)
-    amount_HW = cv2.GaussianBlur(stroke_HW.astype(np.float64), (0, 0), 2.0)
+    amount_HW = cv2.GaussianBlur(stroke_HW.astype(np.float64), (0, 0), blur_px)
     unevenness = generator.normal(1, 0.12, (max(height // 40, 2), max(width // 40, 2)))
     thickness_HW = cv2.resize(unevenness, (width, height), interpolation=cv2.INTER_CUBIC)
     amount_HW *= np.clip(thickness_HW, 0.6, 1.4)

@@ -15,6 +15,7 @@ from medsimclr.slides.areas import (
 )
 from medsimclr.slides.opening import open_slide
 from medsimclr.slides.tissue import tissue_mask
+from tests.slides.pen_strokes import paint_stroke
 
 GLASS, PINK, NAVY, SMOKE = (242, 242, 242), (215, 130, 180), (30, 50, 150), (20, 20, 20)
 
@@ -44,12 +45,20 @@ def test_find_areas_tells_tissue_ink_glass_padding_and_folds_apart():
     assert (areas_HW[332:338, 101:103] == NEITHER).all()
 
 
-def test_ink_over_tissue_is_ink_and_a_speck_is_neither():
+def test_a_speck_is_neither():
     slide_HW3 = np.full((200, 300, 3), GLASS, np.uint8)
     slide_HW3[50:53, 50:53] = (200, 40, 120)
     areas_HW = find_areas(slide_HW3)
     assert areas_HW[51, 51] == NEITHER
     assert (areas_HW == BLANK).mean() > 0.999
+
+
+@pytest.mark.parametrize("pen_rgb", [(30, 50, 150), (40, 150, 80), (200, 25, 40), (30, 30, 35)])
+def test_ink_alone_leaves_no_tissue_at_its_edges(pen_rgb):
+    glass_HW3 = np.full((400, 500, 3), GLASS, np.uint8)
+    areas_HW = find_areas(paint_stroke(glass_HW3, pen_rgb)[0])
+    assert (areas_HW == INK).mean() > 0.1
+    assert (areas_HW == TISSUE).mean() < 0.0005
 
 
 def test_dark_ground_is_blank_and_nuclei_are_tissue():

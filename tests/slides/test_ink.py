@@ -152,6 +152,12 @@ def test_ink_alone_on_glass_is_ink():
     assert find_ink(painted_HW3)[stroke_HW].all()
 
 
+def test_ink_blurred_so_far_that_its_fringe_reaches_beyond_the_limit_is_still_ink():
+    glass_HW3 = np.full((400, 500, 3), 243, np.uint8)
+    painted_HW3, stroke_HW = paint_stroke(glass_HW3, (30, 50, 150), width_px=50, blur_px=14.0)
+    assert find_ink(painted_HW3)[stroke_HW].all()
+
+
 def test_a_line_thinner_than_a_stroke_is_no_ink():
     glass_HW3 = np.full((400, 500, 3), 243, np.uint8)
     assert not find_ink(paint_stroke(glass_HW3, (30, 50, 150), width_px=1)[0]).any()
