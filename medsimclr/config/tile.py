@@ -30,7 +30,7 @@ class TileConfig(CommandConfig):
     codec: Annotated[Literal["jpeg", "zstd", "raw"], Flag()] = "jpeg"
     """How tiles are stored; jpeg is small, zstd and raw keep every bit."""
     source_mpp: Annotated[float | None, Flag()] = Field(default=None, ge=0.01, le=100)
-    """Scale of level 0, um/px, for inputs that state none themselves."""
+    """Scale of level 0, um/px, for inputs that state none themselves; it overrules none that do."""
     stride_px: Annotated[int | None, Flag()] = Field(default=None, ge=1, le=65536)
     """Step from tile to tile, pixels of the tile's scale; default: the tile's side, so that tiles
     touch and do not overlap."""

@@ -62,7 +62,10 @@ def resolve_mpp(
     override_mpp: float | None,
     override_source: Literal["slides.csv", "--source-mpp"] = "--source-mpp",
 ) -> Scale:
-    """Return the scale of a slide; a given one wins over what the slide states.
+    """Return the scale of a slide.
+
+    slides.csv speaks of this very slide and overrules it; --source-mpp is said of all slides at
+    once, and serves those alone that state no scale that can be used.
 
     Args:
         slide_mpp_xy: What the slide states, unchecked.
@@ -73,26 +76,36 @@ def resolve_mpp(
     Raises:
         SlideError: There is no scale, it is no plausible number, or x and y differ by over 5 %.
     """
-    if override_mpp is not None:
-        if not _is_plausible(override_mpp):
-            raise SlideError(
-                f"the mpp of {override_source} must lie between {_FINEST_MPP} and "
-                f"{_COARSEST_MPP:g} um/px, got {override_mpp!r}. Mend it there."
-            )
-        return Scale(mpp=override_mpp, source=override_source)
-    if slide_mpp_xy is None or slide_source is None:
-        raise SlideError(f"the slide states no mpp, and none is guessed. {_ADVICE}.")
-    if not all(_is_plausible(mpp) for mpp in slide_mpp_xy):
+    if override_mpp is not None and not _is_plausible(override_mpp):
         raise SlideError(
+            f"the mpp of {override_source} must lie between {_FINEST_MPP} and "
+            f"{_COARSEST_MPP:g} um/px, got {override_mpp!r}. Mend it there."
+        )
+    problem = _problem(slide_mpp_xy)
+    if override_mpp is not None and (override_source == "slides.csv" or problem is not None):
+        return Scale(mpp=override_mpp, source=override_source)
+    if problem is not None:
+        raise SlideError(problem)
+    assert slide_mpp_xy is not None
+    assert slide_source is not None
+    return Scale(mpp=sum(slide_mpp_xy) / 2, source=slide_source)
+
+
+def _problem(slide_mpp_xy: tuple[float, float] | None) -> str | None:
+    """Return why what a slide states is no scale, or None."""
+    if slide_mpp_xy is None:
+        return f"the slide states no mpp, and none is guessed. {_ADVICE}."
+    if not all(_is_plausible(mpp) for mpp in slide_mpp_xy):
+        return (
             f"the slide states an mpp of {slide_mpp_xy!r} (x, y); expected numbers between "
             f"{_FINEST_MPP} and {_COARSEST_MPP:g} um/px. {_ADVICE}, to overrule it."
         )
     if max(slide_mpp_xy) > min(slide_mpp_xy) * (1 + _MAX_ANISOTROPY):
-        raise SlideError(
+        return (
             f"the slide states an mpp of {slide_mpp_xy!r} (x, y), which differ by more than "
             f"{_MAX_ANISOTROPY:.0%}; tiles need square pixels. {_ADVICE}, to overrule it."
         )
-    return Scale(mpp=sum(slide_mpp_xy) / 2, source=slide_source)
+    return None
 
 
 def mpp_of_tiff_resolution(

@@ -19,14 +19,16 @@ def test_resolve_mpp_takes_the_mean_of_what_the_slide_states():
     assert scale == Scale(mpp=0.505, source="slide")
 
 
-def test_resolve_mpp_lets_a_given_value_win_over_a_wrong_one():
+def test_the_flag_serves_slides_without_a_usable_scale_and_overrules_no_other():
     expected = Scale(mpp=0.25, source="--source-mpp")
-    assert resolve_mpp((0.5, 0.5), "slide", override_mpp=0.25) == expected
+    own = Scale(mpp=0.5, source="slide")
+    assert resolve_mpp((0.5, 0.5), "slide", override_mpp=0.25) == own
+    assert resolve_mpp((0.5, 0.6), "slide", override_mpp=0.25) == expected
     assert resolve_mpp((math.nan, 0.0), "slide", override_mpp=0.25) == expected
     assert resolve_mpp(None, None, override_mpp=0.25) == expected
 
 
-def test_resolve_mpp_says_whether_table_or_flag_gave_it():
+def test_the_table_speaks_of_one_slide_and_overrules_it():
     from_table = resolve_mpp((0.5, 0.5), "slide", override_mpp=0.25, override_source="slides.csv")
     assert from_table == Scale(mpp=0.25, source="slides.csv")
 

@@ -86,7 +86,7 @@ def test_a_given_scale_overrules_that_of_the_slide(pyramid):
     opened = _open(pyramid.path, given_mpp=0.25, given_mpp_source="slides.csv")
     assert opened.facts["tile_level0_px"] == 128
     assert opened.facts["mpp_source"] == "slides.csv"
-    assert _open(pyramid.path, given_mpp=0.25).facts["mpp_source"] == "--source-mpp"
+    assert _open(pyramid.path, given_mpp=0.25).facts["mpp_source"] == "tiff resolution"
 
 
 _POLYGONS = [
