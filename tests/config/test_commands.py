@@ -21,9 +21,11 @@ _FLAGS = {
     "PoliciesConfig": "store policy out view_px seed",
     "PretrainConfig": "store out epochs batch_size seed device workers policy depth view_px "
     "temperature split test_fraction",
-    "TileConfig": "inputs out mpp tile_px annotations slides_csv codec source_mpp min_tissue "
-    "workers overwrite dry_run",
+    "TileConfig": "inputs out mpp tile_px annotations slides_csv codec source_mpp stride_px "
+    "overlap_px edge reader min_tissue max_ink max_blank min_focus preview workers overwrite "
+    "dry_run",
     "TrainingConfig": "store out epochs batch_size seed device workers",
+    "VerifyConfig": "store inputs repair annotations slides_csv workers",
 }
 
 
