@@ -146,6 +146,17 @@ def test_a_pen_of_the_colour_of_the_dye_is_not_told_from_it(shared_data):
     assert (find_ink(painted_HW3) & stroke_HW).sum() <= (find_ink(marrow_HW3) & stroke_HW).sum()
 
 
+def test_many_flat_patches_are_cells_seen_from_too_near():
+    """What a picture at 0.25 um/px shows of nuclei, on tissue that keeps blue from being a dye."""
+    slide_HW3 = np.full((600, 600, 3), (225, 150, 190), np.uint8)
+    for y in range(30, 600, 60):
+        for x in range(30, 600, 60):
+            cv2.circle(slide_HW3, (x, y), 11, (40, 60, 140), -1)
+    assert not find_ink(slide_HW3).any()
+    slide_HW3[180:] = (225, 150, 190)
+    assert find_ink(slide_HW3).any()
+
+
 def test_ink_alone_on_glass_is_ink():
     glass_HW3 = np.full((400, 500, 3), 243, np.uint8)
     painted_HW3, stroke_HW = paint_stroke(glass_HW3, (30, 50, 150))
