@@ -58,7 +58,8 @@ def _edges(geometry: BaseGeometry) -> NDArray[np.float64]:
 
     Outer rings turn so that their lower edges run to the right in an image, holes against them.
     """
-    parts = shapely.get_parts(geometry)
+    # Twice: a collection may hold multipolygons.
+    parts = shapely.get_parts(shapely.get_parts(geometry))
     polygons = shapely.orient_polygons(
         parts[shapely.get_type_id(parts) == shapely.GeometryType.POLYGON], exterior_cw=True
     )

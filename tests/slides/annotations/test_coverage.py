@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 import shapely
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medsimclr.slides.annotations.coverage import class_coverage
@@ -22,6 +22,8 @@ def _xyxy(boxes):
 
 @settings(max_examples=60, deadline=None)
 @given(_ring, _boxes)
+# Made valid, this is a collection of a line and a multipolygon.
+@example([(0, 2), (0, 0), (0, 1), (1, 1), (1, 0)], [((0, 0), 1)])
 def test_class_coverage_equals_raster_reference(corners, boxes):
     geometry = shapely.make_valid(shapely.Polygon(corners))
     coverage_NC = class_coverage([geometry], np.array(_xyxy(boxes), np.float64))
