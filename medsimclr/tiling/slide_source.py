@@ -115,9 +115,10 @@ class SlideSource:
         limits = self.limits
         tissue_N, ink_N, blank_N = share_N3.T
         reason_N = np.full(len(share_N3), -1, np.int64)
+        # The later wins: what lies under a pen has no tissue to show, and the pen is why.
         reason_N[blank_N > limits.max_blank] = LEFT_OUT_REASONS.index("blank")
-        reason_N[ink_N > limits.max_ink] = LEFT_OUT_REASONS.index("ink")
         reason_N[tissue_N < limits.min_tissue] = LEFT_OUT_REASONS.index("tissue")
+        reason_N[ink_N > limits.max_ink] = LEFT_OUT_REASONS.index("ink")
         if (reason_N >= 0).all():
             raise no_tiles(
                 self.slide_id,

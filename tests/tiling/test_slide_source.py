@@ -1,14 +1,18 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
+import tifffile
 
 from medsimclr.errors import SlideError
 from medsimclr.slides.areas import BLANK, TISSUE
+from medsimclr.store.schema import LEFT_OUT_REASONS
 from medsimclr.tiling.cut import Cut, Limits
 from medsimclr.tiling.slide_source import SlideSource
 from tests.references.area_average import area_average_loops
-from tests.references.raster_coverage import raster_coverage
+from tests.references.slab_coverage import slab_coverage
+from tests.slides.jpeg_slide import tissue
 
 
 @pytest.fixture(scope="module")
@@ -101,16 +105,12 @@ def test_labels_are_the_classes_that_cover_most_of_each_tile(pyramid, write_geoj
     tables = opened.tables
     truth = np.array(
         [
-            [0.0]
-            + [
-                raster_coverage([ring], (x, y, x + 64, y + 64), n_points=24)
-                for _, ring in _POLYGONS
-            ]
+            [0.0] + [slab_coverage([[ring]], (x, y, x + 64, y + 64)) for _, ring in _POLYGONS]
             for x, y in tables["level0_xy"].tolist()
         ]
     )
-    np.testing.assert_allclose(tables["coverage"], truth, atol=0.03)
-    is_clear = (np.abs(truth.max(axis=1) - 0.5) > 0.04) & (np.abs(truth[:, 1] - truth[:, 2]) > 0.04)
+    np.testing.assert_allclose(tables["coverage"], truth, atol=1e-6)
+    is_clear = (np.abs(truth.max(axis=1) - 0.5) > 1e-4) & (np.abs(truth[:, 1] - truth[:, 2]) > 1e-4)
     expected = np.where(truth.max(axis=1) >= 0.5, truth.argmax(axis=1), -1)
     np.testing.assert_array_equal(tables["label"][is_clear], expected[is_clear])
     assert set(expected[is_clear].tolist()) == {-1, 1, 2}
@@ -166,3 +166,54 @@ def test_a_blank_slide_is_refused_with_advice(write_slide, tmp_path):
     blank = write_slide(tmp_path / "blank.tiff", blank=True)
     with pytest.raises(SlideError, match=r"none of 270 tiles is tissue .*lower --min-tissue"):
         _open(blank.path)
+
+
+@pytest.fixture(scope="module")
+def inked(tmp_path_factory):
+    """A slide with glass, tissue, a broad stroke of blue ink, and a blurred part."""
+    image = np.full((1024, 1536, 3), 245, np.uint8)
+    image[:, 256:] = tissue((1280, 1024)) // 3 + np.array([120, 60, 110], np.uint8)
+    image[:, 1024:] = cv2.GaussianBlur(image[:, 1024:], (0, 0), 6)
+    image[300:700, 420:860] = (20, 40, 150)
+    path = tmp_path_factory.mktemp("slides") / "inked.tiff"
+    tifffile.imwrite(
+        path, image, tile=(128, 128), photometric="rgb", resolution=(2e4, 2e4),
+        resolutionunit="CENTIMETER", metadata=None,
+    )  # fmt: skip
+    return path
+
+
+def _reasons(opened):
+    rows = list(opened.tiles)
+    of_tiles = [tile.left_out for tile in rows if tile.left_out is not None]
+    found = np.concatenate([opened.left_out_M3[:, 2], np.array(of_tiles, np.int64)])
+    kept = sum(tile.left_out is None for tile in rows)
+    return kept, {name: int((found == i).sum()) for i, name in enumerate(LEFT_OUT_REASONS)}
+
+
+def test_every_place_of_the_grid_is_kept_or_left_out_for_a_reason(inked):
+    cut = {"tile_px": 128}
+    n_places = 12 * 8
+    kept, reasons = _reasons(_open(inked, cut=cut))
+    assert kept + sum(reasons.values()) == n_places
+    assert reasons["tissue"] >= 16
+    assert reasons["ink"] == reasons["blank"] == reasons["focus"] == 0
+    kept_clean, without_ink = _reasons(_open(inked, cut=cut, limits={"max_ink": 0.1}))
+    assert without_ink["ink"] >= 6
+    assert kept_clean + sum(without_ink.values()) == n_places
+    _, without_blank = _reasons(_open(inked, cut=cut, limits={"min_tissue": 0.0, "max_blank": 0.5}))
+    assert without_blank["blank"] == 16
+    opened = _open(inked, cut=cut)
+    xy, focus = opened.tables["level0_xy"], [tile.quality[0] for tile in opened.tiles]
+    sharp, blurred = (np.array(focus)[part] for part in (xy[:, 0] < 384, xy[:, 0] > 1024))
+    least = float((sharp.min() * blurred.max()) ** 0.5)
+    assert sharp.min() > 3 * blurred.max()
+    kept_sharp, without_blur = _reasons(_open(inked, cut=cut, limits={"min_focus": least}))
+    assert without_blur["focus"] == int(np.sum(np.array(focus) < least)) > 20
+    assert kept_sharp == kept - without_blur["focus"]
+
+
+def test_a_slide_all_out_of_focus_is_refused_with_the_best_score(inked):
+    opened = _open(inked, limits={"min_focus": 1e9})
+    with pytest.raises(SlideError, match=r"none of \d+ tissue tiles has a focus of at least"):
+        list(opened.tiles)
