@@ -7,7 +7,6 @@ from hypothesis import strategies as st
 from medsimclr.slides.annotations.coverage import class_coverage
 from medsimclr.slides.annotations.reading import read_annotation
 from medsimclr.tiling.source import labels_of
-from tests.references.raster_coverage import raster_coverage
 from tests.references.slab_coverage import slab_coverage
 from tests.slides.annotations.shapes import WRITERS
 
@@ -20,18 +19,18 @@ def _xyxy(boxes):
     return [(x, y, x + side, y + side) for (x, y), side in boxes]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(_ring, _boxes)
 # Made valid, this is a collection of a line and a multipolygon.
 @example([(0, 2), (0, 0), (0, 1), (1, 1), (1, 0)], [((0, 0), 1)])
-def test_class_coverage_equals_raster_reference(corners, boxes):
+def test_class_coverage_equals_that_of_intersections(corners, boxes):
     geometry = shapely.make_valid(shapely.Polygon(corners))
-    coverage_NC = class_coverage([geometry], np.array(_xyxy(boxes), np.float64))
+    boxes_N4 = np.array(_xyxy(boxes), np.float64)
+    coverage_NC = class_coverage([geometry], boxes_N4)
+    shared_N = shapely.area(shapely.intersection(geometry, shapely.box(*boxes_N4.T)))
     assert coverage_NC.dtype == np.float32
-    # A raster of n x n points errs by at most the points that the edges cross: some 2 n for each.
-    for box_xyxy, (covered,) in zip(_xyxy(boxes), coverage_NC.tolist(), strict=True):
-        raster = raster_coverage([corners], box_xyxy, n_points=60)
-        assert covered == pytest.approx(raster, abs=0.02 * len(corners))
+    expected_N = shared_N / (boxes_N4[:, 2:] - boxes_N4[:, :2]).prod(axis=1)
+    np.testing.assert_allclose(coverage_NC[:, 0], expected_N, atol=1e-6)
 
 
 @pytest.mark.parametrize("format_name", WRITERS)
