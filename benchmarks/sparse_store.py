@@ -28,11 +28,11 @@ import json, os, sys, time
 from pathlib import Path
 from process_tree import peak_resident_mb
 from medsimclr.store.reader import TileStore
-start = time.perf_counter()
+start, cpu_start = time.perf_counter(), time.process_time()
 store = TileStore(Path(sys.argv[1]))
-seconds = time.perf_counter() - start
+seconds, cpu = time.perf_counter() - start, time.process_time() - cpu_start
 n_tiles = sum(slide.n_tiles for slide in store.slides)
-print(json.dumps([seconds, peak_resident_mb(os.getpid()), n_tiles]))
+print(json.dumps([seconds, cpu, peak_resident_mb(os.getpid()), n_tiles]))
 """
 
 
@@ -41,7 +41,10 @@ def print_opening(work: Path, *, n_tiles: int, rounds: int) -> bool:
     kept = []
     n_small = n_tiles // _TILES_OF_SMALL_SLIDE
     ways = {"1 slide": [n_tiles], f"{n_small} slides": [_TILES_OF_SMALL_SLIDE] * n_small}
-    print(f"\nopening {n_tiles} tiles, fresh process, warm cache, imports not timed")
+    print(
+        f"\nopening {n_tiles} tiles, fresh process, warm cache, imports not timed, "
+        f"load average {os.getloadavg()[0]:.1f}"
+    )
     for name, tiles_of_slides in ways.items():
         path = work / f"sparse_{len(tiles_of_slides)}_{n_tiles}_schema_{SCHEMA}.zarr"
         if not path.exists():
@@ -49,14 +52,15 @@ def print_opening(work: Path, *, n_tiles: int, rounds: int) -> bool:
             build_sparse_store(partial, tiles_of_slides)
             partial.rename(path)
         runs = [_opened(path) for _ in range(rounds)]
-        seconds, peak_mb = (
-            statistics.median(column) for column in list(zip(*runs, strict=True))[:2]
+        assert runs[0][3] == sum(tiles_of_slides), runs[0]
+        seconds, cpu, peak_mb = (
+            statistics.median(run[place] for run in runs) for place in range(3)
         )
-        assert runs[0][2] == sum(tiles_of_slides), runs[0]
+        # Judged by wall time, which is what a user waits; far above the CPU time, it is the load's.
         is_kept = seconds < LIMIT_SECONDS and peak_mb < LIMIT_MB
         print(
-            f"{name:14} median {seconds:.3f} s (limit {LIMIT_SECONDS:g} s), peak of the whole "
-            f"process {peak_mb:.0f} MB (limit {LIMIT_MB} MB) {'ok' if is_kept else 'MISSED'}"
+            f"{name:14} median {seconds:.3f} s (limit {LIMIT_SECONDS:g} s; {cpu:.3f} CPU-s), peak "
+            f"{peak_mb:.0f} MB (limit {LIMIT_MB} MB) {'ok' if is_kept else 'MISSED'}"
         )
         kept.append(is_kept)
     return all(kept)
@@ -117,7 +121,7 @@ def _digest(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _opened(path: Path) -> tuple[float, float, int]:
+def _opened(path: Path) -> tuple[float, float, float, int]:
     here = str(Path(__file__).parent)
     search = os.pathsep.join(filter(None, [here, os.environ.get("PYTHONPATH")]))
     done = subprocess.run(
@@ -126,5 +130,5 @@ def _opened(path: Path) -> tuple[float, float, int]:
         stdout=subprocess.PIPE,
         check=True,
     )
-    seconds, peak_mb, n_tiles = json.loads(done.stdout)
-    return seconds, peak_mb, n_tiles
+    seconds, cpu, peak_mb, n_tiles = json.loads(done.stdout)
+    return seconds, cpu, peak_mb, n_tiles

@@ -4,7 +4,8 @@ Random batches of 256 tiles of 256 px, warm cache, one thread: our jpeg, zstd an
 zarr-python's `array[row]` on the same stores, plain decoding of the same JPEG streams from memory,
 and WebDataset, HDF5 and LMDB of the same streams. The decoder is the store's own for all,
 libjpeg-turbo by imagecodecs. Speed is tiles per CPU-second, since neighbours on the machine cost
-wall time; all read the same rows in every round, and a ratio is the median over the rounds.
+wall time (printed beside it); all read the same rows in every round, and a ratio is the median over
+the rounds.
 A store of a million tiles is sparse: metadata as written, shards and tables that are holes.
 
 The rivals, in the environment of medsimclr: pip install webdataset h5py lmdb

@@ -31,7 +31,7 @@ from medsimclr.tiling.tile import tile
 
 _PARTS = ("speed", "processes", "memory")
 _MIN_SPEEDUP = 1.8
-_MEMORY_SIZES_PX = (5_000, 10_000, 20_000, 40_000)
+_MEMORY_SIZES_PX = (10_000, 20_000, 40_000, 80_000)
 _SLIDES_AT_ONCE = 4
 
 
