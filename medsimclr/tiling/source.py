@@ -113,11 +113,17 @@ def as_tiles(images: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tile]:
 def labels_of(
     coverage_NC: npt.NDArray[np.float32], *, min_coverage: float
 ) -> npt.NDArray[np.int16]:
-    """Return the class that covers most of each tile, or -1 where it covers less than asked."""
+    """Return the class that covers most of each tile, or -1.
+
+    It is -1 where that class covers less than asked, and where two cover the same most: a tile
+    within two classes belongs to neither.
+    """
     if coverage_NC.shape[1] == 0:
         return np.full(len(coverage_NC), -1, np.int16)
-    best = coverage_NC.argmax(axis=1)
-    return np.where(coverage_NC.max(axis=1) >= min_coverage, best, -1).astype(np.int16)
+    most_N = coverage_NC.max(axis=1)
+    is_one_N = (coverage_NC == most_N[:, None]).sum(axis=1) == 1
+    label_N = np.where((most_N >= min_coverage) & is_one_N, coverage_NC.argmax(axis=1), -1)
+    return label_N.astype(np.int16)
 
 
 def no_tiles(slide_id: str, reason: str) -> SlideError:

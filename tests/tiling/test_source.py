@@ -7,9 +7,11 @@ from medsimclr.tiling.source import as_tiles, fingerprint, labels_of
 
 
 def test_the_label_is_the_class_that_covers_most_if_it_covers_enough():
-    coverage = np.array([[0.6, 0.4], [0.2, 0.5], [0.49, 0.1], [0, 0], [0.5, 0.7]], np.float32)
+    coverage = np.array(
+        [[0.6, 0.4], [0.2, 0.5], [0.49, 0.1], [0, 0], [0.5, 0.7], [1, 1]], np.float32
+    )
     labels = labels_of(coverage, min_coverage=0.5)
-    assert labels.tolist() == [0, 1, -1, -1, 1]
+    assert labels.tolist() == [0, 1, -1, -1, 1, -1]
     assert labels.dtype == np.int16
 
 
