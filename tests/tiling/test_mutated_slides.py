@@ -116,9 +116,22 @@ def mutants(bases, tmp_path_factory):
     return folders
 
 
+def _table(folder, place):
+    """Write a table that gives each slide the scale asked, whatever it says itself."""
+    names = [path.name for path in folder.rglob("*") if path.is_file()]
+    table = place / "slides.csv"
+    table.write_text("slide,patient,mpp\n" + "".join(f"{name},p,0.5\n" for name in names))
+    return table
+
+
 def test_every_base_can_be_tiled(bases, tmp_path):
     config = TileConfig(
-        inputs=[bases], out=tmp_path / "s.zarr", mpp=0.5, source_mpp=0.5, tile_px=120, min_tissue=0
+        inputs=[bases],
+        out=tmp_path / "s.zarr",
+        slides_csv=_table(bases, tmp_path),
+        mpp=0.5,
+        tile_px=120,
+        min_tissue=0,
     )
     report = tile(config)
     assert report.failed == {}
@@ -135,7 +148,7 @@ def test_every_mutant_is_written_or_refused_with_one_line(mutants, batch, tmp_pa
         inputs=[folder],
         out=tmp_path / "s.zarr",
         mpp=0.5,
-        source_mpp=0.5,
+        slides_csv=_table(folder, tmp_path),
         tile_px=tile_px,
         min_tissue=0,
         workers=2,

@@ -215,9 +215,10 @@ def test_no_property_of_a_real_slide_is_in_its_store(shared_data, tmp_path, name
     # What we copy: the vendor.
     texts = {text for text in texts if text.lower() != properties["openslide.vendor"]}
     shutil.copy(source, tmp_path / f"one{source.suffix}")
+    (tmp_path / "slides.csv").write_text("slide,patient,mpp\none,p1,0.5\n")
     config = TileConfig(
-        inputs=[tmp_path / f"one{source.suffix}"], out=tmp_path / "s.zarr", mpp=0.5, source_mpp=0.5,
-        min_tissue=0,
+        inputs=[tmp_path / f"one{source.suffix}"], out=tmp_path / "s.zarr", mpp=0.5, min_tissue=0,
+        slides_csv=tmp_path / "slides.csv",
     )  # fmt: skip
     assert list(tile(config).written) == ["one"]
     assert len(texts) >= 3
@@ -255,6 +256,8 @@ def _side_pages(path):
     ],
 )
 def test_a_store_is_the_same_whatever_label_and_macro_show(shared_data, tmp_path, name, tile_px):
+    table = tmp_path / "slides.csv"
+    table.write_text("slide,patient,mpp\none,p1,0.5\n")
     stores = []
     for kind in ("clean", "poisoned"):
         path = tmp_path / kind / f"one.{name.split('.')[1]}"
@@ -269,7 +272,7 @@ def test_a_store_is_the_same_whatever_label_and_macro_show(shared_data, tmp_path
                 content[start : start + size] = np.random.default_rng(0).bytes(size)
             path.write_bytes(content)
         config = TileConfig(
-            inputs=[path], out=tmp_path / f"{kind}.zarr", mpp=0.5, source_mpp=0.5,
+            inputs=[path], out=tmp_path / f"{kind}.zarr", mpp=0.5, slides_csv=table,
             tile_px=tile_px, min_tissue=0,
         )  # fmt: skip
         assert list(tile(config).written) == ["one"]
