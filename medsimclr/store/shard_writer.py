@@ -7,6 +7,7 @@ encoded, so that memory does not grow with the shard, and the digest is taken on
 """
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 
 import google_crc32c
@@ -64,7 +65,9 @@ class ShardWriter:
     def abandon(self) -> None:
         """Close the shard under way, unfinished."""
         if self._index:
-            self._file.close()
+            # Closing writes what is buffered, which fails like what failed before.
+            with suppress(OSError):
+                self._file.close()
             self._index = []
 
     def _open(self) -> None:

@@ -89,9 +89,10 @@ class StoreWriter:
         """Delete what a killed run left: partial files, and slides without their commit."""
         remove_partials(self.path)
         committed = set(committed_slides(self.path))
-        for entry in self.path.iterdir():
-            if entry.is_dir() and not entry.is_symlink() and entry.name not in committed:
-                shutil.rmtree(entry)
+        with output_errors(self.path):
+            for entry in self.path.iterdir():
+                if entry.is_dir() and not entry.is_symlink() and entry.name not in committed:
+                    shutil.rmtree(entry)
 
     def committed(self) -> dict[str, SlideMeta]:
         """Return the slides that need no work, by id."""

@@ -12,6 +12,7 @@ from tests.faults.harness import Control, Fault, Outcome, Warm, build_shim, snap
 from tests.references.pyramid import noise_levels, write_pyramid
 
 _TILE_PX = 32
+_LARGE_TILE_PX = 448
 _N_RIGS = 2
 # Slide a: six tiles in two shards. Slide b: one JPEG tile, which is copied as it is.
 _SIZE_A_XY = (96, 64)
@@ -78,9 +79,9 @@ def shim(tmp_path_factory):
 
 @pytest.fixture(scope="session")
 def inputs(tmp_path_factory):
-    """Return a folder with `slides` and `images`."""
+    """Return a folder with `slides`, `images` and `large` images."""
     folder = tmp_path_factory.mktemp("inputs")
-    for name in ("slides", "images"):
+    for name in ("slides", "images", "large"):
         (folder / name).mkdir()
     write_pyramid(
         folder / "slides" / "a.tiff", noise_levels(_SIZE_A_XY), pixels_per_cm_xy=_PIXELS_PER_CM
@@ -97,7 +98,12 @@ def inputs(tmp_path_factory):
         metadata=None,
     )
     Image.fromarray(pixels).save(folder / "images" / "c.png")
-    (folder / "images" / "labels.csv").write_text("image,label\nc.png,tumor\n")
+    # Two tiles, more than what is buffered before it is written.
+    (pixels,) = noise_levels((2 * _LARGE_TILE_PX, _LARGE_TILE_PX))
+    Image.fromarray(pixels).save(folder / "large" / "d.png")
+    for name in ("images", "large"):
+        (image,) = (folder / name).glob("*.png")
+        (folder / name / "labels.csv").write_text(f"image,label\n{image.name},tumor\n")
     return folder
 
 
@@ -144,5 +150,7 @@ def jobs(rig, inputs, tmp_path_factory) -> dict[str, Job]:
     found["images"] = _without_fault(rig, Job([*tile, inputs / "images"], empty))
     shutil.copytree(rig.out, full, dirs_exist_ok=True)
     overwrite = [*tile, "--codec", "raw", "--overwrite", inputs / "images"]
+    large = ["tile", "--tile-px", _LARGE_TILE_PX, "--codec", "raw", inputs / "large"]
+    found["large"] = _without_fault(rig, Job(large, empty))
     found["overwrite"] = _without_fault(rig, Job(overwrite, full))
     return found

@@ -272,7 +272,7 @@ int close(int handle) {
     if (control && control->armed) {
         int flags = fcntl(handle, F_GETFL);
         int code = flags >= 0 && (flags & O_ACCMODE) != O_RDONLY
-            ? fault_of_handle("close", handle, NEEDS_ROOM) : 0;
+            ? fault_of_handle("close", handle, NEEDS_NOTHING) : 0;
         if (code > 0) {
             REAL(close)(handle);
             errno = code;

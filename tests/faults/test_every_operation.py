@@ -22,6 +22,7 @@ _FAULTS = {
     "slides": [fault for fault in Fault if 1 <= fault <= Fault.TORN_WRITE],
     "resume": [Fault.KILL_GROUP, Fault.KILL_ONE, Fault.FULL_DISK, Fault.IO_ERROR],
     "images": [Fault.KILL_GROUP, Fault.FULL_DISK, Fault.IO_ERROR],
+    "large": [Fault.SHORT_WRITE],
     "overwrite": [Fault.KILL_GROUP, Fault.FULL_DISK, Fault.IO_ERROR],
 }
 
