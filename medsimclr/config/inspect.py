@@ -29,7 +29,7 @@ class InspectConfig(CommandConfig):
     reader: Annotated[ReaderName, Flag()] = "auto"
     """Who decodes slides; auto is OpenSlide with our faster path where it gives the same pixels."""
     source_mpp: Annotated[float | None, Flag()] = Field(default=None, ge=0.01, le=100)
-    """Scale of level 0, um/px, in place of what the slides state."""
+    """Scale of level 0, um/px, for slides that state none themselves."""
     min_tissue: float = Field(default=0.5, ge=0, le=1)
     """Share of a tile that must be tissue, as in tile."""
     jpeg_quality: int = Field(default=95, ge=50, le=100)

@@ -70,7 +70,8 @@ def test_it_says_format_scale_levels_and_way(place):
         (["--tile-px", 100], "decoded", 1, "none", 10 * 8),
         (["--tile-px", 64, "--mpp", 1], "decoded", 2, "dct", 7 * 6),
         (["--tile-px", 64, "--mpp", 1.3], "decoded", 1, "area", 6 * 4),
-        (["--tile-px", 64, "--source-mpp", 0.25], "decoded", 2, "dct", 7 * 6),
+        # The slide states its scale, which this does not overrule.
+        (["--tile-px", 64, "--source-mpp", 0.25], "copied", 1, "none", 15 * 12),
         (["--tile-px", 64, "--reader", "openslide"], "region", 1, "none", 15 * 12),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from medsimclr.errors import SlideError
 from medsimclr.slides import monai_slide
+from medsimclr.slides.monai_slide import MonaiSlide
 from medsimclr.slides.opening import open_slide
 from tests.references.ome_tiff import write_ome
 from tests.references.pyramid import noise_levels, write_pyramid
@@ -133,6 +134,13 @@ def test_what_the_backend_cannot_open_is_a_slide_error(shared_data):
         SlideError, match=r"'bone_marrow_jpeg\.dcm': MONAI's tifffile backend cannot"
     ):
         open_slide(path, reader="monai:tifffile")
+
+
+def test_another_level_0_than_our_reader_sees_is_refused(tmp_path):
+    path = write_pyramid(tmp_path / "a.tif", LEVELS)
+    other = open_slide(write_pyramid(tmp_path / "b.tif", LEVELS[1:]))
+    with other, pytest.raises(SlideError, match=r"sees \(256, 208\) pixels, our reader \(64, 52\)"):
+        MonaiSlide(path, backend="openslide", facts=other)
 
 
 def test_pixels_that_cannot_be_decoded_are_a_slide_error(tmp_path, shared_data):

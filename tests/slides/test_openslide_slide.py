@@ -196,6 +196,18 @@ def test_transparent_pixels_of_a_real_dicom_are_white(shared_data):
     assert region[:50, :50].mean() == pytest.approx(243, abs=2)
 
 
+def test_names_of_unread_images_are_no_free_text(tmp_path, monkeypatch):
+    properties = {
+        "openslide.vendor": "aperio",
+        "openslide.associated.label.width": "9",
+        "openslide.associated.label.height": "9",
+        "openslide.associated.DOE JOHN.width": "9",
+    }
+    monkeypatch.setattr(openslide.OpenSlide, "properties", properties)
+    with OpenSlideSlide(write_pyramid(tmp_path / "a.tif", noise_levels((64, 64)))) as slide:
+        assert slide.unread_images == ("label", "other")
+
+
 def test_label_and_macro_images_are_never_opened(shared_data, monkeypatch):
     def refuse(*_):
         raise AssertionError("an associated image was asked for")
