@@ -24,8 +24,8 @@ class TileConfig(CommandConfig):
     tile_px: Annotated[int, Flag()] = Field(default=224, ge=8, le=4096)
     """Side of a tile, pixels."""
     annotations: Annotated[Path | None, Flag()] = None
-    """Folder of annotations named <slide>.geojson or .json (QuPath) or <slide>.xml (ASAP, ImageScope),
-    one for each annotated slide."""
+    """Folder of annotations named <slide>.geojson or .json (QuPath) or <slide>.xml (ASAP or
+    ImageScope), one for each annotated slide."""
     slides_csv: Annotated[Path | None, Flag()] = None
     """Table with the columns slide, and optionally patient, centre, mpp."""
     codec: Annotated[Literal["jpeg", "zstd", "raw"], Flag()] = "jpeg"

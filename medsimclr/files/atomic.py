@@ -16,6 +16,7 @@ from medsimclr.errors import OutputError
 
 __all__ = [
     "PARTIAL_SUFFIX",
+    "output_error",
     "output_errors",
     "remove_folder",
     "remove_partials",
@@ -42,11 +43,16 @@ def output_errors(where: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise OutputError(
-            f"output {str(where)!r} must be writable and have room, got "
-            f"{error.strerror or str(error)!r}; make room or choose another place, then run the "
-            "same command again."
-        ) from error
+        raise output_error(where, error) from error
+
+
+def output_error(where: Path, error: OSError) -> OutputError:
+    """Return the error of an output that the file system refused to take."""
+    return OutputError(
+        f"output {str(where)!r} must be writable and have room, got "
+        f"{error.strerror or str(error)!r}; make room or choose another place, then run the same "
+        "command again."
+    )
 
 
 def sync_folder(folder: Path) -> None:

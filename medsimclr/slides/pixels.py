@@ -71,7 +71,8 @@ def area_average(
             block_HW3 = read_block(x, y, block_width, block_height)
             place = np.s_[top : top + len(rows_TB), left : left + len(columns_TB)]
             mean_HW3[place] += _weighted(block_HW3, rows_TB, columns_TB)
-    return np.clip(np.rint(mean_HW3), 0, 255).astype(np.uint8)
+    np.rint(mean_HW3, out=mean_HW3)
+    return np.clip(mean_HW3, 0, 255, out=mean_HW3).astype(np.uint8)
 
 
 def _joined(

@@ -16,6 +16,8 @@ CodecName = Literal["jpeg", "zstd", "raw"]
 Image = npt.NDArray[np.uint8]
 
 CRC_BYTES = 4
+# The crc32c of any bytes followed by their own crc32c: what is whole need not be cut to be checked.
+_WHOLE = 0x48674BC7
 _JPEG = "imagecodecs_jpeg"
 # zstd level 3 writes about 95 MB/s a core; higher levels save less than 1 % on stained tissue.
 _ZSTD_LEVEL = 3
@@ -80,13 +82,12 @@ def decode_chunk(chunk: bytes, codec: CodecName, *, out: Image) -> None:
         raise ValueError(str(error)) from error
 
 
-def checked(content: bytes) -> bytes:
-    """Return the bytes ahead of a crc32c.
+def checked(content: bytes) -> memoryview:
+    """Return the bytes ahead of a crc32c, not copied.
 
     Raises:
         ValueError: they are not those that it was made of.
     """
-    payload = content[:-CRC_BYTES]
-    if google_crc32c.value(payload) != int.from_bytes(content[-CRC_BYTES:], "little"):
+    if google_crc32c.value(content) != _WHOLE:
         raise ValueError("it fails its crc32c")
-    return payload
+    return memoryview(content)[:-CRC_BYTES]

@@ -14,7 +14,7 @@ def encode_jpeg(tile_HW3: Image, *, quality: int) -> bytes:
     return bytes(imagecodecs.jpeg8_encode(tile_HW3, level=quality, subsampling="444"))
 
 
-def decode_jpeg(stream: bytes, *, out: Image | None = None) -> Image:
+def decode_jpeg(stream: bytes | memoryview, *, out: Image | None = None) -> Image:
     """Decode one whole JPEG stream to RGB uint8 (H, W, 3).
 
     Args:
@@ -22,4 +22,5 @@ def decode_jpeg(stream: bytes, *, out: Image | None = None) -> Image:
         out: array that receives the pixels: without it every tile costs fresh memory from the
             kernel, which takes as long as half the decoding.
     """
-    return np.asarray(imagecodecs.jpeg8_decode(stream, out=out))
+    # Any buffer will do; the stubs know of some only.
+    return np.asarray(imagecodecs.jpeg8_decode(stream, out=out))  # type: ignore[arg-type]

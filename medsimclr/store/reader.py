@@ -6,6 +6,7 @@ Nothing is trusted: metadata passes `schema`, per-tile tables and tiles pass the
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -34,13 +35,14 @@ class TileStore:
 
     Args:
         path: the folder that `medsimclr tile --out` wrote.
+        n_threads: how many decode a batch side by side; one where processes do so already.
 
     Raises:
         NoInputError: there is no store, or it has no committed slide.
         IntegrityError: its metadata is not what the schema allows.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, n_threads: int = 1) -> None:
         self.path = path
         self.meta = read_root_meta(path)
         self.slides = [read_slide_meta(path, slide_id) for slide_id in committed_slides(path)]
@@ -50,6 +52,8 @@ class TileStore:
                 "`medsimclr tile` again and read its report."
             )
         self._codec: CodecName = self.meta.tiling["codec"]
+        self._n_threads = n_threads
+        self._pool = ThreadPoolExecutor(n_threads) if n_threads > 1 else None
         self._shards: OrderedDict[tuple[int, int], ShardReader] = OrderedDict()
 
     def table(self, name: str) -> npt.NDArray[Any]:
@@ -121,10 +125,25 @@ class TileStore:
         """Decode tiles by slide and row: uint8 RGB (len(rows), T, T, 3), in the order asked."""
         tile_px = self.meta.tile_px
         batch = np.empty((len(rows), tile_px, tile_px, 3), np.uint8)
-        for out_HW3, slide_index, row in zip(batch, slide_indices, rows, strict=True):
-            shard, offset = divmod(int(row), self.meta.shard_tiles)
-            self._shard(int(slide_index), shard).read_into(offset, out_HW3)
+        for start in range(0, len(rows), _OPEN_SHARDS):
+            part = slice(start, start + _OPEN_SHARDS)
+            # Looked up first, by one thread: what is looked up stays open for the whole part.
+            jobs = [
+                (self._shard(int(slide), int(row) // self.meta.shard_tiles), int(row), out_HW3)
+                for slide, row, out_HW3 in zip(
+                    slide_indices[part], rows[part], batch[part], strict=True
+                )
+            ]
+            if self._pool is None:
+                self._read_all(jobs)
+            else:
+                shares = [jobs[i :: self._n_threads] for i in range(self._n_threads)]
+                list(self._pool.map(self._read_all, shares))
         return batch
+
+    def _read_all(self, jobs: Sequence[tuple[ShardReader, int, npt.NDArray[np.uint8]]]) -> None:
+        for shard, row, out_HW3 in jobs:
+            shard.read_into(row % self.meta.shard_tiles, out_HW3)
 
     def _shard(self, slide_index: int, shard: int) -> ShardReader:
         key = (slide_index, shard)

@@ -13,6 +13,8 @@ from pathlib import Path
 import google_crc32c
 import numpy as np
 
+from medsimclr.files.atomic import output_error, output_errors
+
 __all__ = ["ABSENT", "ShardWriter"]
 
 ABSENT = 2**64 - 1
@@ -37,10 +39,17 @@ class ShardWriter:
         """SHA-256 of every finished shard, by its path below `array`."""
 
     def append(self, chunk: bytes) -> None:
-        """Write one encoded tile."""
+        """Write one encoded tile.
+
+        Raises:
+            OutputError: it cannot be written.
+        """
         if not self._index:
             self._open()
-        self._file.write(chunk)
+        try:
+            self._file.write(chunk)
+        except OSError as error:
+            raise output_error(self._array, error) from error
         self._sha256.update(chunk)
         self._index.append((self._offset, len(chunk)))
         self._offset += len(chunk)
@@ -56,9 +65,10 @@ class ShardWriter:
         index_S2[: len(self._index)] = self._index
         content = index_S2.tobytes()
         content += google_crc32c.value(content).to_bytes(4, "little")
-        self._file.write(content)
+        with output_errors(self._array):
+            self._file.write(content)
+            self._file.close()
         self._sha256.update(content)
-        self._file.close()
         self.digests[self._name] = self._sha256.hexdigest()
         self._index, self._offset = [], 0
 
@@ -73,6 +83,7 @@ class ShardWriter:
     def _open(self) -> None:
         self._name = f"c/{self.n_tiles // self._shard_tiles}/0/0/0"
         path = self._array / self._name
-        path.parent.mkdir(parents=True)
-        self._file = path.open("xb", buffering=_BUFFER_BYTES)
+        with output_errors(self._array):
+            path.parent.mkdir(parents=True)
+            self._file = path.open("xb", buffering=_BUFFER_BYTES)
         self._sha256 = hashlib.sha256()

@@ -162,9 +162,7 @@ class StoreWriter:
                 if tile.left_out is not None:
                     written.left_out.append((tile.row, tile.left_out))
                     continue
-                chunk = encode_chunk(tile.pixels, codec, jpeg_quality=quality)
-                with output_errors(folder):
-                    shards.append(chunk)
+                shards.append(encode_chunk(tile.pixels, codec, jpeg_quality=quality))
                 written.rows.append(tile.row)
                 written.quality.append(tile.quality)
             with output_errors(folder):

@@ -163,6 +163,8 @@ def _read_region(slide: Slide, plan: ReadingPlan, xy: tuple[int, int]) -> npt.ND
 
 def _enclosing(x: int, y: int, *, scale: float, tile_px: int) -> tuple[int, int, int, int]:
     """Return left, top, width and height of the whole pixels that a tile touches."""
+    if scale == 1:
+        return x, y, tile_px, tile_px
     left, top = math.floor(x * scale), math.floor(y * scale)
     # Rounded first: 448.00000000000006 touches no pixel 448.
     right = math.ceil(round((x + tile_px) * scale, 6))

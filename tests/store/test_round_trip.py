@@ -88,6 +88,15 @@ def test_many_shards_are_read_with_few_files_open(tmp_path, write_store, noise, 
     assert len(os.listdir("/proc/self/fd")) <= before + 2  # noqa: PTH208
 
 
+def test_threads_give_the_same_tiles_in_the_same_order(big, monkeypatch):
+    monkeypatch.setattr("medsimclr.store.reader._OPEN_SHARDS", 2)
+    _, path, _ = big
+    rows = np.random.default_rng(0).integers(0, _N_TILES, 64).tolist()
+    slides = [1] * len(rows)
+    one = TileStore(path).read_tiles(slides, rows)
+    np.testing.assert_array_equal(TileStore(path, n_threads=3).read_tiles(slides, rows), one)
+
+
 def test_a_store_that_is_dropped_leaves_no_file_open(tmp_path, write_store, noise):
     path = write_store(tmp_path / "s.zarr", {"s": noise(2, 8)})
     before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
