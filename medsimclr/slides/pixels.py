@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 __all__ = ["area_average", "fit_within", "on_background"]
 
-# Side of the squares in which a level is read: a multiple of the usual tiles, and 4 MB of RGBA.
-_BLOCK_PX = 1024
+# Side of the squares in which a level is read: a multiple of the usual tiles, and 1 MB of RGBA.
+_BLOCK_PX = 512
 
 
 def on_background(
@@ -61,18 +61,27 @@ def area_average(
     assert 1 <= target_height <= height, (size_xy, target_xy)
     if size_xy == target_xy:
         return _joined(read_block, size_xy, block_px=block_px)
-    mean_HW3 = np.zeros((target_height, target_width, 3), np.float32)
+    image_HW3 = np.empty((target_height, target_width, 3), np.uint8)
+    carried_1W3 = np.zeros((1, target_width, 3), np.int64)
     for y in range(0, height, block_px):
-        block_height = min(block_px, height - y)
-        top, rows_TB = _shares(y, block_height, size=height, target=target_height)
+        n_rows = min(block_px, height - y)
+        top, row_edges_T = _edges(y, n_rows, size=height, target=target_height)
+        sums_TW3 = np.zeros((len(row_edges_T) - 1, target_width, 3), np.int64)
+        sums_TW3[:1] += carried_1W3
         for x in range(0, width, block_px):
-            block_width = min(block_px, width - x)
-            left, columns_TB = _shares(x, block_width, size=width, target=target_width)
-            block_HW3 = read_block(x, y, block_width, block_height)
-            place = np.s_[top : top + len(rows_TB), left : left + len(columns_TB)]
-            mean_HW3[place] += _weighted(block_HW3, rows_TB, columns_TB)
-    np.rint(mean_HW3, out=mean_HW3)
-    return np.clip(mean_HW3, 0, 255, out=mean_HW3).astype(np.uint8)
+            n_columns = min(block_px, width - x)
+            left, edges_T = _edges(x, n_columns, size=width, target=target_width)
+            block_HW3 = read_block(x, y, n_columns, n_rows)
+            narrow_TW3 = _sums_between(block_HW3, row_edges_T, unit=target_height)
+            sums_CT3 = _sums_between(narrow_TW3.swapaxes(0, 1), edges_T, unit=target_width)
+            sums_TW3[:, left : left + len(sums_CT3)] += sums_CT3.swapaxes(0, 1)
+        # The last row goes on in the next blocks, unless it ends where these end.
+        is_cut = (y + n_rows) * target_height % height != 0
+        n_done = len(sums_TW3) - is_cut
+        carried_1W3 = sums_TW3[-1:] if is_cut else np.zeros_like(carried_1W3)
+        n_units = width * height
+        image_HW3[top : top + n_done] = (2 * sums_TW3[:n_done] + n_units) // (2 * n_units)
+    return image_HW3
 
 
 def _joined(
@@ -90,35 +99,31 @@ def _joined(
     return image_HW3
 
 
-def _shares(first: int, count: int, *, size: int, target: int) -> tuple[int, NDArray[np.float32]]:
-    """Return the first target pixel that a run of pixels touches, and its share in each (T, B)."""
-    # In whole numbers: target pixel t spans t * size on, a pixel b of the image b * target on.
+def _edges(first: int, count: int, *, size: int, target: int) -> tuple[int, NDArray[np.int64]]:
+    """Return the first target pixel that a run of pixels touches, and the edges of all of them.
+
+    In whole numbers: a pixel is `target` units long, a target pixel `size`. The edges, one more
+    than target pixels, are cut to the run and count from its begin.
+    """
     begin = first * target // size
     end = -(-(first + count) * target // size)
-    starts_T1 = np.arange(begin, end, dtype=np.int64)[:, None] * size
-    pixels_B = np.arange(first, first + count, dtype=np.int64) * target
-    overlap_TB = np.minimum(pixels_B + target, starts_T1 + size) - np.maximum(pixels_B, starts_T1)
-    return begin, (np.clip(overlap_TB, 0, None) / size).astype(np.float32)
+    edges_T = np.arange(begin, end + 1, dtype=np.int64) * size - first * target
+    return begin, np.clip(edges_T, 0, count * target)
 
 
-def _weighted(
-    block_HW3: NDArray[np.uint8], rows_TB: NDArray[np.float32], columns_TB: NDArray[np.float32]
-) -> NDArray[np.float32]:
-    height, width = block_HW3.shape[:2]
-    if height % len(rows_TB) == width % len(columns_TB) == 0 and _is_even(rows_TB, columns_TB):
-        size_xy = (len(columns_TB), len(rows_TB))
-        # Of floats: OpenCV would round bytes, and a block may hold a part of a pixel only.
-        return np.asarray(
-            cv2.resize(block_HW3.astype(np.float32), size_xy, interpolation=cv2.INTER_AREA)
-        )
-    narrow_TW3 = rows_TB @ block_HW3.reshape(height, -1).astype(np.float32)
-    narrow_TW3 = narrow_TW3.reshape(len(rows_TB), width, 3)
-    return np.asarray(np.einsum("twc,sw->tsc", narrow_TW3, columns_TB, optimize=True), np.float32)
+def _sums_between(
+    values_Lxx: NDArray[np.integer], edges_T: NDArray[np.int64], *, unit: int
+) -> NDArray[np.int64]:
+    """Sum the first axis between neighbouring edges, which cut what they pass through.
 
-
-def _is_even(rows_TB: NDArray[np.float32], columns_TB: NDArray[np.float32]) -> bool:
-    """Tell whether the block is made of whole target pixels."""
-    return bool(
-        np.allclose(rows_TB.sum(axis=1), 1, atol=1e-4)
-        and np.allclose(columns_TB.sum(axis=1), 1, atol=1e-4)
-    )
+    In whole numbers: a sum of floats would depend on its order, which changes with the number of
+    threads and the kind of processor, and two machines would write two stores.
+    """
+    whole_T, part_T = np.divmod(edges_T, unit)
+    inside_T = np.minimum(whole_T, len(values_Lxx) - 1)
+    # Sums of 8-bit pixels fit 32 bits, and are twice as fast so.
+    dtype = np.int32 if values_Lxx.dtype == np.uint8 else np.int64
+    sums_Txx = np.add.reduceat(values_Lxx, inside_T[:-1], axis=0, dtype=dtype) * np.int64(unit)
+    sums_Txx[whole_T[1:] == whole_T[:-1]] = 0  # where reduceat gives the value itself
+    beyond_Txx = values_Lxx[inside_T] * part_T[:, None, None]
+    return np.asarray(sums_Txx + beyond_Txx[1:] - beyond_Txx[:-1], np.int64)

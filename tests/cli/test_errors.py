@@ -156,7 +156,8 @@ def test_store_of_another_configuration(place):
         medsimclr("tile", "images", "--out", "i.zarr", "--tile-px", 32, cwd=place).returncode == 0
     )
     result = medsimclr("tile", "images", "--out", "i.zarr", "--tile-px", 16, cwd=place)
-    assert_refused(result, 2, "belongs to another tiling configuration (tile_px: 32 -> 16)")
+    changes = "stride_px: 32 -> 16; tile_px: 32 -> 16"
+    assert_refused(result, 2, f"belongs to another tiling configuration ({changes})")
 
 
 def test_demo_of_another_size(place):

@@ -1,3 +1,7 @@
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,3 +81,30 @@ def test_on_background_mixes_by_alpha_and_rounds_to_nearest():
     expected = np.rint(rgba_HW4[:, :, :3] * alpha + np.array([255, 255, 250]) * (1 - alpha))
     np.testing.assert_array_equal(mixed, expected)
     assert mixed[0, 1].tolist() == [255, 255, 250]
+
+
+def test_area_average_has_the_same_bits_with_any_number_of_threads():
+    # Matrix products of floats did not: a store made again elsewhere was another store.
+    code = (
+        "import numpy as np, hashlib\n"
+        "from medsimclr.slides.pixels import area_average\n"
+        "image = np.random.default_rng(0).integers(0, 256, (512, 704, 3)).astype(np.uint8)\n"
+        "small = area_average(lambda x, y, w, h: image[y : y + h, x : x + w],\n"
+        "                     size_xy=(704, 512), target_xy=(512, 372))\n"
+        "print(hashlib.sha256(small.tobytes()).hexdigest())\n"
+    )
+    digests = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, **threads},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for threads in (
+            {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
+            {"OPENBLAS_NUM_THREADS": "2", "OMP_NUM_THREADS": "2"},
+            {"OPENBLAS_CORETYPE": "Prescott"},
+        )
+    }
+    assert len(digests) == 1
