@@ -1,11 +1,11 @@
 """How fast training reads a tile store, and what opening a store of a million tiles costs.
 
-Random batches of 256 tiles of 256 px, warm cache, one thread: our jpeg, zstd and raw stores against
-zarr-python's `array[row]` on the same stores, plain decoding of the same JPEG streams from memory,
-and WebDataset, HDF5 and LMDB of the same streams. The decoder is the store's own for all,
-libjpeg-turbo by imagecodecs. Speed is tiles per CPU-second, since neighbours on the machine cost
-wall time (printed beside it); all read the same rows in every round, and a ratio is the median over
-the rounds.
+Random batches of 256 tiles of 256 px, warm cache, one thread unless said: our jpeg, zstd and raw
+stores against zarr-python's `array[row]` on the same stores, plain decoding of the same JPEG
+streams from memory, and WebDataset, HDF5 and LMDB of the same streams. The decoder is the store's
+own for all, libjpeg-turbo by imagecodecs. Speed is tiles per CPU-second, since neighbours on the
+machine cost wall time, which is printed beside it and judged where two threads read. All read the
+same rows in every round, and a ratio is the median over the rounds.
 A store of a million tiles is sparse: metadata as written, shards and tables that are holes.
 
 The rivals, in the environment of medsimclr: pip install webdataset h5py lmdb

@@ -35,9 +35,9 @@ _TAR_TILES = 500
 _SHUFFLE_BUFFER = 1000
 
 
-def ours(path: Path) -> ReadBatch:
+def ours(path: Path, *, n_threads: int = 1) -> ReadBatch:
     """Our reader, its shards opened once."""
-    return TileStore(path).read_tiles
+    return TileStore(path, n_threads=n_threads).read_tiles
 
 
 def zarr_loop(path: Path) -> ReadBatch:
