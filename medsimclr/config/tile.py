@@ -27,7 +27,7 @@ class TileConfig(CommandConfig):
     """Folder of annotations named <slide>.geojson or .json (QuPath) or <slide>.xml (ASAP or
     ImageScope), one for each annotated slide."""
     slides_csv: Annotated[Path | None, Flag()] = None
-    """Table with the columns slide, and optionally patient, centre, mpp."""
+    """Table with the columns slide and patient, and optionally centre, mpp and alias."""
     codec: Annotated[Literal["jpeg", "zstd", "raw"], Flag()] = "jpeg"
     """How tiles are stored; jpeg is small, zstd and raw keep every bit."""
     source_mpp: Annotated[float | None, Flag()] = Field(default=None, ge=0.01, le=100)
@@ -74,9 +74,11 @@ class TileConfig(CommandConfig):
     """Say what would be done and write nothing."""
 
     @model_validator(mode="after")
-    def _has_one_stride(self) -> Self:
+    def _fits_together(self) -> Self:
         if self.stride_px is not None and self.overlap_px is not None:
             raise ValueError("give --stride-px or --overlap-px, not both")
+        if self.preview is not None and self.preview.absolute().is_relative_to(self.out.absolute()):
+            raise ValueError("--preview must lie outside of the store that --out names")
         if self.overlap_px is not None and self.overlap_px >= self.tile_px:
             raise ValueError(f"--overlap-px must be below --tile-px {self.tile_px}")
         return self

@@ -23,5 +23,9 @@ class VerifyConfig(CommandConfig):
     """With --repair: as it was given to `tile`."""
     slides_csv: Annotated[Path | None, Flag()] = None
     """With --repair: as it was given to `tile`."""
+    slide_memory_mb: int = Field(default=2048, ge=256)
+    """With --repair: memory that one slide's process may take, MB."""
+    slide_seconds: float = Field(default=120.0, gt=0)
+    """With --repair: longest time without a tile, seconds."""
     workers: Annotated[int, Flag()] = Field(default=1, ge=1, le=256)
     """With --repair: slides read at once, each in a process of its own."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from medsimclr.config.base import difference
-from medsimclr.errors import ConfigError
+from medsimclr.errors import ConfigError, SlideError
 from medsimclr.files.atomic import (
     PARTIAL_SUFFIX,
     output_errors,
@@ -25,6 +25,7 @@ from medsimclr.store.codec import CodecName, chunk_codecs, encode_chunk
 from medsimclr.store.reader import committed_slides, read_slide_meta
 from medsimclr.store.schema import (
     PICTURES,
+    SLIDE_ID,
     TABLE_ARRAYS,
     RootMeta,
     SlideMeta,
@@ -86,12 +87,16 @@ class StoreWriter:
             write_json(root, group_json(meta))
 
     def sweep(self) -> None:
-        """Delete what a killed run left: partial files, and slides without their commit."""
+        """Delete what a killed run left: partial files, and slides without their commit.
+
+        A folder that holds anything but arrays of ours was put there by somebody else, and stays.
+        """
         remove_partials(self.path)
         committed = set(committed_slides(self.path))
         with output_errors(self.path):
             for entry in self.path.iterdir():
-                if entry.is_dir() and not entry.is_symlink() and entry.name not in committed:
+                is_folder = entry.is_dir() and not entry.is_symlink()
+                if is_folder and entry.name not in committed and _is_unfinished(entry):
                     shutil.rmtree(entry)
 
     def committed(self) -> dict[str, SlideMeta]:
@@ -119,7 +124,7 @@ class StoreWriter:
             tiles: the tiles in the order of their rows.
             left_out_M3: x, y and reason of the places without a tile, in level-0 pixels.
         """
-        folder = self.path / facts["slide_id"]
+        folder = self.path / _checked_id(facts["slide_id"])
         with output_errors(folder):
             if folder.exists():
                 shutil.rmtree(folder)
@@ -193,6 +198,19 @@ class StoreWriter:
             chunk=(shard_tiles, tile_px, tile_px, 3),
             codecs=[{"name": "sharding_indexed", "configuration": sharding}],
         )
+
+
+def _checked_id(slide_id: str) -> str:
+    if not SLIDE_ID.fullmatch(slide_id) or slide_id in (".", "..", "zarr.json"):
+        raise SlideError(
+            f"a slide cannot be called {slide_id!r} in a store; rename its file, or give it an "
+            "alias in slides.csv."
+        )
+    return slide_id
+
+
+def _is_unfinished(folder: Path) -> bool:
+    return all(entry.name in ("images", *PICTURES, *TABLE_ARRAYS) for entry in folder.iterdir())
 
 
 def _noted(

@@ -4,20 +4,28 @@ A damaged slide is tiled again beside the store; a file takes the place of a dam
 has the digest that the store remembers. Whole files are never touched.
 """
 
+import json
+import os
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from medsimclr.config.base import resolve
 from medsimclr.config.tile import TileConfig
 from medsimclr.config.verify import VerifyConfig
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError
-from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, sync_folder
+from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, remove_folder, sync_folder
+from medsimclr.files.checksum import sha256_of_file
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.store.reader import read_root_meta, read_slide_meta
+from medsimclr.store.schema import SlideMeta
 from medsimclr.store.verify import Damage, Verification
 from medsimclr.tiling.tile import tile
 
 __all__ = ["Repair", "repair"]
+
+_METADATA = "zarr.json"
 
 
 @dataclass
@@ -47,8 +55,8 @@ def repair(config: VerifyConfig, found: Verification) -> Repair:
         )
     with exclusive_lock(config.store):
         beside = config.store.resolve().with_name(f".{config.store.name}.repair{PARTIAL_SUFFIX}")
-        with output_errors(beside):
-            shutil.rmtree(beside, ignore_errors=True)
+        if beside.exists():
+            remove_folder(beside)
         try:
             _redo(config, found, beside, outcome)
         finally:
@@ -58,19 +66,14 @@ def repair(config: VerifyConfig, found: Verification) -> Repair:
 
 
 def _redo(config: VerifyConfig, found: Verification, beside: Path, outcome: Repair) -> None:
-    root = read_root_meta(config.store)
-    again = TileConfig.model_validate(
-        {
-            **{key: value for key, value in root.tiling.items() if value is not None},
-            "inputs": config.inputs,
-            "annotations": config.annotations,
-            "slides_csv": config.slides_csv,
-            "workers": config.workers,
-            "out": beside,
-        }
-    )
+    settings = {
+        **{k: v for k, v in read_root_meta(config.store).tiling.items() if v is not None},
+        **config.model_dump(exclude={"store", "repair"}),
+        "out": beside,
+    }
+    again = resolve(TileConfig, flags=settings)
     try:
-        report = tile(again, only=found.damaged_slides, expected=root)
+        report = tile(again, only=found.damaged_slides, repairing=config.store)
     except NoInputError as error:
         outcome.failed = {slide_id: str(error) for slide_id in found.damaged_slides}
         return
@@ -90,28 +93,60 @@ def _redo(config: VerifyConfig, found: Verification, beside: Path, outcome: Repa
 def _mend(slide: Path, new: Path, damages: list[Damage]) -> list[str]:
     """Put new files in the place of damaged ones; the metadata, which is the commit, last."""
     fresh = read_slide_meta(new.parent, new.name)
-    files = sorted({damage.file for damage in damages})
-    if "zarr.json" in files:
-        # What it said of the other files is lost: they are compared with the new ones.
-        files = [*fresh.digests, "zarr.json"]
-    else:
-        old = read_slide_meta(slide.parent, slide.name)
-        if old != fresh:
-            raise IntegrityError(
-                "tiling it anew gives other bytes than the store had, so that only a part cannot "
-                "be mended: the slide, its annotation or its row of slides.csv is another one, or "
-                "a library changed; tile anew with --overwrite"
-            )
+    files = {damage.file for damage in damages}
+    if _METADATA in files:
+        _check_remains(slide, fresh)
+        files |= set(_strangers(slide, fresh))
+    elif read_slide_meta(slide.parent, slide.name) != fresh:
+        raise IntegrityError(
+            "tiling it anew gives other bytes than the store had, so that only a part cannot be "
+            "mended: the slide, its annotation or its row of slides.csv is another one, or a "
+            "library changed; tile anew with --overwrite"
+        )
+    ordered = sorted(files, key=lambda name: (name == _METADATA, name))
     with output_errors(slide):
-        for name in files:
+        for name in ordered:
             target = slide / name
-            if name not in fresh.digests and name != "zarr.json":
-                target.unlink()
-            else:
+            if name in fresh.digests or name == _METADATA:
                 target.parent.mkdir(parents=True, exist_ok=True)
                 (new / name).replace(target)
+            else:
+                target.unlink()
             folder = target.parent
             while folder != slide.parent:
                 sync_folder(folder)
                 folder = folder.parent
-    return files
+    return ordered
+
+
+def _check_remains(slide: Path, fresh: SlideMeta) -> None:
+    """Check that the files whose list is lost are those of the slide that was given.
+
+    Raises:
+        IntegrityError: one is missing or another one, so that nothing says which is right.
+    """
+    for name, digest in fresh.digests.items():
+        file = slide / name
+        if file.is_symlink() or not file.is_file() or sha256_of_file(file) != digest:
+            raise IntegrityError(
+                f"its metadata is damaged, and {name} is not what tiling it anew gives, so that "
+                "nothing says which is right; delete its folder and run `medsimclr tile` again"
+            )
+    try:
+        said = json.loads((slide / _METADATA).read_bytes())["attributes"]["medsimclr"]["source"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return  # too damaged to say anything
+    if said != fresh.source:
+        raise IntegrityError(
+            "its metadata is damaged, and what is left of it speaks of another file, annotation or "
+            "row of slides.csv; delete its folder and run `medsimclr tile` again"
+        )
+
+
+def _strangers(slide: Path, fresh: SlideMeta) -> Iterator[str]:
+    for parent, folders, names in os.walk(slide):
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        for name in [*names, *links]:
+            found = Path(parent, name).relative_to(slide).as_posix()
+            if found not in fresh.digests and found != _METADATA:
+                yield found

@@ -1,23 +1,22 @@
 """The run of `medsimclr tile`: sources in, one committed slide after the other out."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from medsimclr.config.tile import TileConfig
-from medsimclr.errors import ConfigError, MedSimCLRError, NoInputError, SlideError, UnsafeInputError
-from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, remove_folder
+from medsimclr.errors import MedSimCLRError, NoInputError, SlideError, UnsafeInputError
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import HeldLock, exclusive_lock
 from medsimclr.slides.areas import AREA_THRESHOLDS
 from medsimclr.slides.opening import check_reader
+from medsimclr.store.reader import committed_slides, read_root_meta, read_slide_meta
 from medsimclr.store.schema import RootMeta, SlideMeta
 from medsimclr.store.writer import StoreWriter, Tile, check_same
 from medsimclr.tiling.inputs import Inputs, find_inputs
 from medsimclr.tiling.isolation import run_isolated
+from medsimclr.tiling.resume import clear_store, reading, split_done
 from medsimclr.tiling.source import QUALITY_NAMES, TileSource
 
 __all__ = ["TileReport", "tile"]
@@ -60,7 +59,7 @@ def tile(
     *,
     progress: Progress = lambda done, total, what: None,
     only: Sequence[str] | None = None,
-    expected: RootMeta | None = None,
+    repairing: Path | None = None,
 ) -> TileReport:
     """Write, or go on writing, a tile store.
 
@@ -70,7 +69,7 @@ def tile(
         config: inputs, output and scale.
         progress: called with (slides done, slides in all, last slide).
         only: the slides of the store to write; all where it is None.
-        expected: what the store's metadata must be.
+        repairing: the store whose configuration and classes must come out.
 
     Raises:
         NoInputError: nothing to tile, or not one slide could be.
@@ -80,22 +79,23 @@ def tile(
     check_reader(config.reader)
     inputs = find_inputs(config)
     meta = _root_meta(config, inputs)
-    if expected is not None:
-        check_same(config.out, expected, meta)
+    if repairing is not None:
+        check_same(repairing, read_root_meta(repairing), meta)
     if only is not None:
         inputs = replace(inputs, sources=[s for s in inputs.sources if s.slide_id in set(only)])
         if not inputs.sources:
             raise NoInputError(f"none of the given slides is named {' or '.join(only)}")
     report = TileReport(store=config.out, notes=list(inputs.notes))
     if config.dry_run:
-        report.planned = [source.slide_id for source in inputs.sources]
-        return report
+        return _plan(config, inputs, meta, report)
     with exclusive_lock(config.out) as lock:
         if config.overwrite:
-            _clear(config.out)
+            clear_store(config.out)
         writer = StoreWriter(config.out, meta)
         writer.sweep()
-        todo = _still_to_do(inputs.sources, writer.committed(), report)
+        todo, report.kept, report.failed = split_done(
+            inputs.sources, writer.committed(), store=config.out
+        )
         done = len(inputs.sources) - len(todo)
         for slide_id, outcome in _outcomes(todo, writer, config, lock):
             done += 1
@@ -108,11 +108,22 @@ def tile(
             progress(done, len(inputs.sources), slide_id)
         if report.failed:
             writer.sweep()
-        if not report.written and not report.kept:
-            _clear(config.out)
+        if not committed_slides(config.out):
+            clear_store(config.out)
     if not report.written and not report.kept:
         reasons = "\n".join(f"  {name}: {reason}" for name, reason in report.failed.items())
         raise NoInputError(f"none of {len(report.failed)} slides could be tiled:\n{reasons}")
+    return report
+
+
+def _plan(config: TileConfig, inputs: Inputs, meta: RootMeta, report: TileReport) -> TileReport:
+    """Say what a run would do; a store of another configuration is refused as by the run."""
+    there: dict[str, SlideMeta] = {}
+    if (config.out / "zarr.json").is_file() and not config.overwrite:
+        check_same(config.out, read_root_meta(config.out), meta)
+        there = {name: read_slide_meta(config.out, name) for name in committed_slides(config.out)}
+    todo, report.kept, report.failed = split_done(inputs.sources, there, store=config.out)
+    report.planned = [source.slide_id for source in todo]
     return report
 
 
@@ -129,54 +140,6 @@ def _root_meta(config: TileConfig, inputs: Inputs) -> RootMeta:
         tiling=tiling,
         tiling_sha256=sha256_of_value(tiling),
     )
-
-
-def _clear(store: Path) -> None:
-    root = store / "zarr.json"
-    # A killed deletion may have left nothing but what has lost its name already.
-    is_left_over = all(entry.name.endswith(PARTIAL_SUFFIX) for entry in store.iterdir())
-    if not is_left_over and not _is_tile_store(root):
-        raise ConfigError(
-            f"--overwrite deletes only a tile store of ours, got {str(store)!r} without our "
-            "zarr.json; choose another --out."
-        )
-    # The root last: while it is there, a deletion that was killed can be repeated.
-    with output_errors(store):
-        for entry in sorted(store.iterdir(), key=lambda entry: entry == root):
-            if entry.is_dir() and not entry.is_symlink():
-                remove_folder(entry)
-            else:
-                entry.unlink()
-
-
-def _is_tile_store(root: Path) -> bool:
-    try:
-        return "medsimclr" in json.loads(root.read_bytes())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
-        return False
-
-
-def _still_to_do(
-    sources: Sequence[TileSource], committed: dict[str, SlideMeta], report: TileReport
-) -> list[TileSource]:
-    todo: list[TileSource] = []
-    for source in sources:
-        there = committed.get(source.slide_id)
-        if there is None:
-            todo.append(source)
-            continue
-        try:
-            given = source.inputs()
-        except SlideError as error:  # its tiles stay; that the file is gone must be said
-            report.failed[source.slide_id] = str(error)
-            continue
-        if there.source != given:
-            raise ConfigError(
-                f"slide {source.slide_id!r} in {str(report.store)!r} was tiled from another file, "
-                "annotation or scale than the one given; add --overwrite or choose another --out."
-            )
-        report.kept[source.slide_id] = there.n_tiles
-    return todo
 
 
 def _outcomes(
@@ -208,7 +171,7 @@ def _write_task(task: _Task, alive: Callable[[], None]) -> int:
 def _write(
     source: TileSource, writer: StoreWriter, alive: Callable[[], None] = lambda: None
 ) -> int:
-    with _reading(source):
+    with reading(source):
         opened = source.open(alive)
     meta = writer.write_slide(
         facts=opened.facts,
@@ -223,18 +186,7 @@ def _write(
 def _announced(
     source: TileSource, tiles: Iterator[Tile], alive: Callable[[], None]
 ) -> Iterator[Tile]:
-    with _reading(source):
+    with reading(source):
         for tile_ in tiles:
             alive()
             yield tile_
-
-
-@contextmanager
-def _reading(source: TileSource) -> Iterator[None]:
-    """Let a disk that fails under a slide be the slide's error, and not the output's."""
-    try:
-        yield
-    except OSError as error:
-        raise SlideError(
-            f"slide {source.slide_id!r} cannot be read: {error.strerror or error}. Copy it anew."
-        ) from error

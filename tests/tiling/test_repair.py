@@ -70,14 +70,42 @@ def test_only_damaged_files_are_made_anew_and_the_store_is_what_it_was(tiled, by
     ]
 
 
-def test_a_slide_with_damaged_metadata_is_made_anew(tiled, bytes_of):
+def test_a_slide_with_damaged_metadata_gets_it_anew_and_loses_what_does_not_belong(
+    tiled, bytes_of, tmp_path
+):
     store, slides, annotations = tiled
     whole = bytes_of(store)
-    _flip(store / "a" / "zarr.json")
-    _flip(store / "a" / "images/c/0/0/0/0")
+    (store / "a" / "zarr.json").write_bytes(b"{")
+    (store / "a" / "images" / "stranger").write_text("?")
+    (store / "a" / "elsewhere").symlink_to(tmp_path)
+    inode = (store / "a" / "images/c/0/0/0/0").stat().st_ino
     done = _repair(store, slides, annotations=annotations)
-    assert list(done.mended) == ["a"]
+    assert done.mended == {"a": ["elsewhere", "images/stranger", "zarr.json"]}
     assert bytes_of(store) == whole
+    assert (store / "a" / "images/c/0/0/0/0").stat().st_ino == inode
+    assert verify_store(store).damages == []
+    assert tmp_path.is_dir()
+
+
+def test_where_metadata_and_tiles_are_damaged_nothing_is_guessed(tiled, bytes_of):
+    store, slides, annotations = tiled
+    (store / "a" / "zarr.json").write_bytes(b"{")
+    _flip(store / "a" / "images/c/0/0/0/0")
+    damaged = bytes_of(store)
+    done = _repair(store, slides, annotations=annotations)
+    assert "nothing says which is right; delete its folder and run" in done.failed["a"]
+    assert bytes_of(store) == damaged
+
+
+def test_damaged_metadata_does_not_take_another_patient(tiled, bytes_of, tmp_path):
+    store, slides, annotations = tiled
+    text = (store / "a" / "zarr.json").read_text()
+    (store / "a" / "zarr.json").write_text(text.replace('"level": 0', '"level": 1'))
+    (tmp_path / "slides.csv").write_text("slide,patient\na,other\nb,other\n")
+    damaged = bytes_of(store)
+    done = _repair(store, slides, annotations=annotations, slides_csv=tmp_path / "slides.csv")
+    assert "speaks of another file, annotation or row of slides.csv" in done.failed["a"]
+    assert bytes_of(store) == damaged
 
 
 def test_a_slide_that_is_not_given_stays_as_it_is(tiled, bytes_of):
@@ -116,9 +144,7 @@ def test_a_slide_that_cannot_be_read_any_more_mends_nothing(tiled, bytes_of):
 def test_slides_are_needed_and_settings_must_fit(tiled):
     store, slides, _ = tiled
     _flip(store / "a" / "images/c/0/0/0/0")
-    with pytest.raises(
-        ConfigError, match=r"--repair must have the slides .* `medsimclr tile`: a"
-    ):
+    with pytest.raises(ConfigError, match=r"--repair must have the slides .* `medsimclr tile`: a"):
         _repair(store)
     with pytest.raises(ConfigError, match=r"another tiling configuration \(classes: \['tumor'\]"):
         _repair(store, slides)

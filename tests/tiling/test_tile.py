@@ -230,7 +230,7 @@ def test_overwrite_deletes_only_a_store(slides, run_tile, tmp_path):
     assert (tmp_path / "s.zarr" / "thesis.tex").is_file()
 
 
-_CHANGED = r"slide 'a' .*was tiled from another file, annotation or scale .*add --overwrite"
+_CHANGED = r"slide 'a' .*was tiled from another (file|annotation|patient or centre) .*--overwrite"
 
 
 def test_a_changed_annotation_is_refused(slides, run_tile, tmp_path, write_geojson):
