@@ -11,6 +11,7 @@ import numpy as np
 
 from medsimclr.errors import SlideError
 from medsimclr.files.checksum import sha256_of_file
+from medsimclr.slides.opening import slide_id_of
 from medsimclr.tiling.source import Alive, SlideTiles, as_tiles
 
 __all__ = ["CIFAR10_CLASSES", "Cifar10File"]
@@ -28,12 +29,13 @@ class Cifar10File:
 
     path: Path
     tile_px: int
+    min_focus: float = 0.0
     is_isolated: bool = False
 
     @property
     def slide_id(self) -> str:
-        """The file's stem: data_batch_1 to 5, test_batch."""
-        return self.path.stem
+        """Name in the store, of the file's stem: data_batch_1 to 5, test_batch."""
+        return slide_id_of(self.path)
 
     def inputs(self) -> dict[str, str]:
         """Return the digest of the file."""
@@ -78,5 +80,9 @@ class Cifar10File:
                 "tissue": np.ones(n_tiles, np.float32),
                 "label": rows[:, 0].astype(np.int16),
             },
-            tiles=as_tiles(iter(np.ascontiguousarray(images_NHW3))),
+            tiles=as_tiles(
+                iter(np.ascontiguousarray(images_NHW3)),
+                slide_id=self.slide_id,
+                min_focus=self.min_focus,
+            ),
         )

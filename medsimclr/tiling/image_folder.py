@@ -1,12 +1,14 @@
 """Tiles of a folder of labelled images: labels.csv names image, label, and what belongs together.
 
 Columns: image (relative to the table); optionally label, patient, centre, mpp, and the slide, which
-is the first of `slide`, `group` and `patient` that is there. Without any, every image is its own.
+is the first of `slide`, `group` and `patient` that is there. Without any, every image is its own,
+named in the store by its path with "_" for "/", so that reports say which image is meant.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,6 +25,9 @@ from medsimclr.tiling.source import Alive, SlideTiles, as_tiles, no_tiles
 
 __all__ = ["ImageGroup", "LabelledImage", "image_groups"]
 
+Value = TypeVar("Value")
+Resampling = Literal["none", "area", "dct", "linear"]
+_BY_STRENGTH: tuple[Resampling, ...] = ("area", "dct", "linear", "none")
 _SLIDE_COLUMNS = ("slide", "group", "patient")
 
 
@@ -48,19 +53,27 @@ class ImageGroup:
     cut: Cut
     has_scale: bool
     """Whether a scale was asked; without one images keep their own pixels."""
-    is_isolated: bool = False
+    min_focus: float = 0.0
+    is_isolated: bool = True
 
     def inputs(self) -> dict[str, str]:
         """Return one digest over all images, names, labels and scales of the group."""
+        return self._inputs([sha256_of_file(image.path) for image in self.images])
+
+    def _inputs(self, digests: Sequence[str]) -> dict[str, str]:
         images = [
-            [image.name, image.label, image.mpp, sha256_of_file(image.path)]
-            for image in self.images
+            [image.name, image.label, image.mpp, digest]
+            for image, digest in zip(self.images, digests, strict=True)
         ]
         return {"sha256": sha256_of_value([self.patient, self.centre, images])}
 
     def open(self, alive: Alive) -> SlideTiles:
         """Lay the grid over every image, glass included; see `TileSource`."""
-        parts = [self._grid(image) for image in self.images]
+        parts, digests = [], []
+        for image in self.images:
+            parts.append(self._grid(image))
+            digests.append(sha256_of_file(image.path))
+            alive()
         level0_xy_N2 = np.concatenate(
             [to_level0_xy(xy_N2, level0_per_px=plan.level0_px_per_px) for plan, xy_N2 in parts]
         )
@@ -70,22 +83,24 @@ class ImageGroup:
         of_image = np.array(
             [-1 if i.label is None else self.classes.index(i.label) for i in self.images]
         )
-        is_native = all(plan.level_px_per_px == 1 for plan, _ in parts)
+        plans = [plan for plan, _ in parts]
         return SlideTiles(
             facts={
                 "slide_id": self.slide_id,
                 "patient": self.patient,
                 "centre": self.centre,
                 "vendor": "images",
-                "mpp": self._shared_mpp(),
+                "mpp": _same([image.mpp for image in self.images]),
                 "mpp_source": "labels.csv or --source-mpp" if self.has_scale else None,
                 "dimensions_level0_xy": None,
                 "tile_level0_px": None,
-                "level": 0,
-                "level_mpp": None,
-                "resampling": "none" if is_native else "area",
-                "source": self.inputs(),
-                "images": [sha256_of_file(image.path) for image in self.images],
+                "level": _same([plan.choice.level for plan in plans]),
+                "level_mpp": _same([p.choice.level_mpp for p in plans]) if self.has_scale else None,
+                "tile_mpp": _same([plan.tile_mpp for plan in plans]) if self.has_scale else None,
+                "resampling": _strongest([plan.resampling for plan in plans]),
+                "reading": _same([plan.reading for plan in plans]),
+                "source": self._inputs(digests),
+                "images": digests,
             },
             tables={
                 "level0_xy": level0_xy_N2,
@@ -93,12 +108,10 @@ class ImageGroup:
                 "label": of_image[index_N],
                 "image_index": index_N,
             },
-            tiles=as_tiles(self._read(parts)),
+            tiles=as_tiles(
+                self._read(parts, alive), slide_id=self.slide_id, min_focus=self.min_focus
+            ),
         )
-
-    def _shared_mpp(self) -> float | None:
-        scales = {image.mpp for image in self.images}
-        return scales.pop() if len(scales) == 1 else None
 
     def _grid(self, image: LabelledImage) -> tuple[ReadingPlan, npt.NDArray[np.int64]]:
         if self.has_scale and image.mpp is None:
@@ -109,18 +122,19 @@ class ImageGroup:
             )
         own_mpp = image.mpp if self.has_scale else None
         scale = Scale(mpp=own_mpp or self.cut.target_mpp, source="--source-mpp")
-        with open_slide(image.path) as slide:
+        with open_slide(image.path, reader=self.cut.reader) as slide:
             plan = plan_reading(slide, scale, {}, cut=self.cut)
-            width, height = slide.dimensions_xy
+            width, height = slide.level_dimensions_xy[plan.choice.level]
         size_xy = (width / plan.level_px_per_px, height / plan.level_px_per_px)
         cut = self.cut
         return plan, grid_xy(size_xy, tile_px=cut.tile_px, step_px=cut.step_px, edge=cut.edge)
 
     def _read(
-        self, parts: list[tuple[ReadingPlan, npt.NDArray[np.int64]]]
+        self, parts: Sequence[tuple[ReadingPlan, npt.NDArray[np.int64]]], alive: Alive
     ) -> Iterator[npt.NDArray[np.uint8]]:
         for image, (plan, xy_N2) in zip(self.images, parts, strict=True):
-            with open_slide(image.path) as slide:
+            with open_slide(image.path, reader=self.cut.reader) as slide:
+                alive()
                 for pixels in read_tiles(slide, plan, None, xy_N2):
                     assert not isinstance(pixels, bytes)
                     yield pixels
@@ -133,6 +147,7 @@ def image_groups(
     has_scale: bool,
     source_mpp: float | None,
     slide_column: str | None,
+    min_focus: float,
 ) -> list[ImageGroup]:
     """Read labels.csv and group its images by slide.
 
@@ -181,9 +196,20 @@ def image_groups(
             classes=classes,
             cut=cut,
             has_scale=has_scale,
+            min_focus=min_focus,
         )
         for slide_id, group in sorted(by_slide.items())
     ]
+
+
+def _same(values: Sequence[Value]) -> Value | None:
+    """Return what all images have in common, or None where they differ."""
+    return values[0] if len(set(values)) == 1 else None
+
+
+def _strongest(resamplings: Sequence[Resampling]) -> Resampling:
+    """Return what was done to any image: area where some were averaged and others interpolated."""
+    return next(how for how in _BY_STRENGTH if how in resamplings)
 
 
 def _image(table: Path, row: Row, *, source_mpp: float | None) -> LabelledImage:

@@ -1,6 +1,7 @@
 """From what the user names to tile sources."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,7 +34,8 @@ def find_inputs(config: TileConfig) -> Inputs:
 
     Raises:
         NoInputError: an input does not exist, or nothing was found.
-        ConfigError: kinds are mixed, two slides share a name, or --mpp is missing for slides.
+        ConfigError: kinds are mixed, two slides share a name, --mpp is missing for slides, or ink
+            or blank is limited for images, which have no overview.
         LabelError: a table or an annotation is wrong.
     """
     for path in config.inputs:
@@ -51,8 +53,13 @@ def find_inputs(config: TileConfig) -> Inputs:
             "inputs must be of one kind (slides, folders with labels.csv, or CIFAR-10 files), got "
             f"{', '.join(repr(str(path)) for path in config.inputs)}; write one store for each."
         )
+    if cifar_files or folders:
+        _check_limits_of_images(config)
     if cifar_files:
-        sources = [Cifar10File(path=path, tile_px=config.tile_px) for path in cifar_files]
+        sources = [
+            Cifar10File(path=path, tile_px=config.tile_px, min_focus=config.min_focus)
+            for path in cifar_files
+        ]
         return _checked(sources, list(CIFAR10_CLASSES), [])
     if folders:
         groups = [
@@ -64,12 +71,23 @@ def find_inputs(config: TileConfig) -> Inputs:
                 has_scale=config.mpp is not None,
                 source_mpp=config.source_mpp,
                 slide_column=config.slide_column,
+                min_focus=config.min_focus,
             )
         ]
         classes = sorted({name for group in groups for name in group.classes})
         shared = [replace(group, classes=tuple(classes)) for group in groups]
         return _checked(shared, classes, [])
     return _slides(config, slide_inputs)
+
+
+def _check_limits_of_images(config: TileConfig) -> None:
+    for name in ("max_ink", "max_blank"):
+        share = getattr(config, name)
+        if share < 1:
+            raise ConfigError(
+                f"--{name.replace('_', '-')} must stay 1 for folders with labels.csv and CIFAR-10, "
+                f"got {share:g}: it is measured on the overview of a slide, which images lack."
+            )
 
 
 def _slides(config: TileConfig, paths: Sequence[Path]) -> Inputs:
@@ -206,7 +224,8 @@ def _row_mpp(table: Path | None, row: Row | None) -> float | None:
 
 def _alias(table: Path | None, row: Row | None) -> str | None:
     alias = row.get("alias") if row else None
-    if alias is not None and slide_id_of(Path(alias + ".x")) != alias:
+    # A folder "zarr.json" would take the place of the store's own.
+    if alias is not None and (slide_id_of(Path(alias + ".x")) != alias or alias == "zarr.json"):
         assert row is not None
         raise LabelError(
             f"table {str(table)!r}, line {row.line}: alias must be 1 to 64 of the characters "
@@ -222,8 +241,13 @@ def _cifar_files(path: Path) -> list[Path]:
 
 
 def _checked(sources: Sequence[TileSource], classes: list[str], notes: list[str]) -> Inputs:
-    ids = [source.slide_id for source in sources]
-    twice = sorted({slide_id for slide_id in ids if ids.count(slide_id) > 1})
-    if twice:
-        raise ConfigError(f"slide names must differ, got {twice[0]!r} twice; rename one of them.")
+    # Case folded: a store copied to a case-blind file system would merge "A1" with "a1".
+    count = Counter(source.slide_id.casefold() for source in sources)
+    alike = [s.slide_id for s in sources if count[s.slide_id.casefold()] > 1]
+    if alike:
+        first, second = [name for name in alike if name.casefold() == alike[0].casefold()][:2]
+        raise ConfigError(
+            f"slide names must differ by more than case, got {first!r} and {second!r}; rename one "
+            "of them."
+        )
     return Inputs(sources=list(sources), classes=classes, notes=notes)

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from medsimclr.errors import SlideError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.slides.focus import focus_score
+from medsimclr.store.schema import LEFT_OUT_REASONS
 from medsimclr.store.writer import Tile
 
 __all__ = [
@@ -104,10 +105,34 @@ def _fingerprint(path: Path) -> dict[str, str]:
     return {"quickhash": digest.hexdigest()}
 
 
-def as_tiles(images: Iterator[npt.NDArray[np.uint8]]) -> Iterator[Tile]:
-    """Number images that are all kept; ink and blank are not looked for where there is no slide."""
+def as_tiles(
+    images: Iterator[npt.NDArray[np.uint8]], *, slide_id: str, min_focus: float
+) -> Iterator[Tile]:
+    """Number images, and note those out of focus; there is no overview to find ink or blank in.
+
+    Raises:
+        SlideError: no image is sharp enough.
+    """
+    too_blurred = LEFT_OUT_REASONS.index("focus")
+    n_images, n_kept, best = 0, 0, 0.0
     for row, image_HW3 in enumerate(images):
-        yield Tile(row=row, pixels=image_HW3, quality=(focus_score(image_HW3), math.nan, math.nan))
+        focus = focus_score(image_HW3)
+        is_blurred = focus < min_focus
+        yield Tile(
+            row=row,
+            pixels=image_HW3,
+            quality=(focus, math.nan, math.nan),
+            left_out=too_blurred if is_blurred else None,
+        )
+        n_images += 1
+        n_kept += not is_blurred
+        best = max(best, focus)
+    if n_kept == 0:
+        raise no_tiles(
+            slide_id,
+            f"none of {n_images} tiles has a focus of at least {min_focus:g} (the best has "
+            f"{best:.3g}); lower --min-focus",
+        )
 
 
 def labels_of(

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from medsimclr.errors import NoInputError
+from medsimclr.errors import ConfigError, NoInputError
 from medsimclr.store.reader import TileStore
 from medsimclr.tiling.cifar10 import CIFAR10_CLASSES
 
@@ -40,6 +40,29 @@ def test_batches_of_a_folder_are_slides_of_their_own(tmp_path, rows, run_tile):
     (tmp_path / "batches.meta.txt").write_text("airplane\n")
     report = run_tile(tmp_path, mpp=None, tile_px=32)
     assert list(report.written) == ["data_batch_1", "data_batch_2", "test_batch"]
+
+
+def test_a_file_of_a_strange_name_has_a_name_that_a_store_can_hold(tmp_path, rows, run_tile):
+    (tmp_path / "my batch (1).bin").write_bytes(rows.tobytes())
+    report = run_tile(tmp_path / "my batch (1).bin", mpp=None, tile_px=32)
+    assert report.written == {"my_batch__1_": 12}
+
+
+def test_images_out_of_focus_are_left_out(tmp_path, rows, run_tile):
+    rows[3:6, 1:] = 90
+    (tmp_path / "test_batch.bin").write_bytes(rows.tobytes())
+    assert run_tile(tmp_path, mpp=None, tile_px=32, min_focus=1).written == {"test_batch": 9}
+    store = TileStore(tmp_path / "s.zarr")
+    assert store.table("label").tolist() == [0, 1, 2, 6, 7, 8, 9, 0, 1]
+    assert store.slide_left_out(0)[1].tolist() == [3, 3, 3]
+
+
+@pytest.mark.parametrize("name", ["max_ink", "max_blank"])
+def test_a_limit_that_needs_an_overview_is_refused(tmp_path, rows, run_tile, name):
+    (tmp_path / "test_batch.bin").write_bytes(rows.tobytes())
+    flag = f"--{name.replace('_', '-')}"
+    with pytest.raises(ConfigError, match=rf"{flag} must stay 1 .*got 0\.5: it is measured on the"):
+        run_tile(tmp_path, mpp=None, tile_px=32, **{name: 0.5})
 
 
 @pytest.mark.parametrize(

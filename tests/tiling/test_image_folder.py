@@ -2,9 +2,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from medsimclr.config.tile import TileConfig
 from medsimclr.errors import ConfigError, LabelError, NoInputError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.store.reader import TileStore
+from medsimclr.tiling.inputs import find_inputs
 from tests.references.area_average import area_average_loops
 
 
@@ -59,6 +61,91 @@ def test_images_of_a_scale_are_resampled_by_area(folder, run_tile, tmp_path):
     expected = area_average_loops(images["a.png"][:64, 64:], (32, 32))
     assert np.abs(tiles[0] - expected).max() <= 1
     np.testing.assert_array_equal(tiles[1], images["b.png"])
+
+
+@pytest.mark.parametrize(
+    ("mpps", "resampling", "tile_mpp"),
+    [
+        ((0.5, 0.5), "none", 0.5),
+        ((0.52, 0.52), "linear", 0.5),
+        ((0.5, 0.52), "linear", 0.5),
+        ((0.25, 0.52), "area", 0.5),
+        # Within 0.5 % of the scale asked pixels are kept, and so is their scale.
+        ((0.501, 0.5), "none", None),
+    ],
+)
+def test_the_slide_says_how_its_images_became_tiles(
+    folder, run_tile, tmp_path, mpps, resampling, tile_mpp
+):
+    path, _ = folder(
+        f"image,slide,mpp\na.png,s,{mpps[0]}\nb.png,s,{mpps[1]}\n",
+        {"a.png": (64, 64), "b.png": (64, 64)},
+    )
+    run_tile(path, mpp=0.5, tile_px=32)
+    (slide,) = TileStore(tmp_path / "s.zarr").slides
+    assert (slide.resampling, slide.reading) == (resampling, "region")
+    assert slide.tile_mpp == (None if tile_mpp is None else pytest.approx(tile_mpp))
+    assert slide.level == 0
+    assert slide.mpp == (mpps[0] if mpps[0] == mpps[1] else None)
+
+
+def test_images_without_scale_record_none(folder, run_tile, tmp_path):
+    path, _ = folder("image\na.png\n", {"a.png": (32, 32)})
+    run_tile(path, **_KEEP)
+    (slide,) = TileStore(tmp_path / "s.zarr").slides
+    assert (slide.tile_mpp, slide.level_mpp, slide.resampling) == (None, None, "none")
+
+
+def test_images_are_read_by_the_reader_asked(folder, run_tile):
+    path, _ = folder("image\na.png\n", {"a.png": (32, 32)})
+    with pytest.raises(NoInputError, match=r"'a\.png' is no slide .*OpenSlide knows no such"):
+        run_tile(path, **_KEEP, reader="openslide")
+
+
+def test_images_out_of_focus_are_left_out(folder, run_tile, tmp_path):
+    path, _ = folder("image,slide\na.png,s\nb.png,s\n", {"a.png": (64, 32), "b.png": (32, 32)})
+    Image.new("RGB", (64, 32), "red").save(path / "a.png")
+    assert run_tile(path, **_KEEP, min_focus=1).written == {"s": 1}
+    store = TileStore(tmp_path / "s.zarr")
+    assert store.table("image_index").tolist() == [1]
+    assert store.slide_left_out(0)[1].tolist() == [3, 3]
+    with pytest.raises(ConfigError, match=r"--max-ink must stay 1 for folders with labels\.csv"):
+        run_tile(path, **_KEEP, max_ink=0.5)
+
+
+def test_an_image_that_takes_too_much_memory_is_refused_alone(folder, run_tile):
+    path, _ = folder("image\na.png\nbomb.png\n", {"a.png": (32, 32), "bomb.png": (1, 1)})
+    Image.new("L", (13_000, 13_000)).save(path / "bomb.png")
+    report = run_tile(path, **_KEEP, slide_memory_mb=256)
+    assert report.written == {"a.png": 1}
+    assert "more than the 256 MB of memory" in report.failed["bomb.png"]
+
+
+def test_every_image_of_a_group_is_a_sign_of_life(folder, tmp_path):
+    sizes = {f"{index}.png": (32, 32) for index in range(5)}
+    path, _ = folder("image,slide\n" + "".join(f"{name},s\n" for name in sizes), sizes)
+    config = TileConfig(inputs=[path], out=tmp_path / "s.zarr", tile_px=32)
+    (group,) = find_inputs(config).sources
+    signs = []
+    tiles = group.open(lambda: signs.append("grid")).tiles
+    assert signs == ["grid"] * 5
+    assert len(list(tiles)) == 5
+    assert len(signs) == 10
+
+
+@pytest.mark.parametrize(
+    ("table", "first", "second"),
+    [
+        ("image,slide\na.png,S1\nb.png,s1\n", "S1", "s1"),
+        ("image\na.png\nA.png\n", "A.png", "a.png"),
+    ],
+)
+def test_slides_whose_names_differ_by_case_only_are_refused(folder, run_tile, table, first, second):
+    path, _ = folder(table, {"a.png": (32, 32), "b.png": (32, 32), "A.png": (32, 32)})
+    with pytest.raises(
+        ConfigError, match=rf"differ by more than case, got '{first}' and '{second}"
+    ):
+        run_tile(path, **_KEEP)
 
 
 def test_images_of_one_name_in_two_folders_stay_apart(folder, run_tile, tmp_path):

@@ -1,7 +1,10 @@
 import numpy as np
+import pytest
 
+from medsimclr.errors import SlideError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.slides.focus import focus_score
+from medsimclr.store.schema import LEFT_OUT_REASONS
 from medsimclr.tiling import source
 from medsimclr.tiling.source import as_tiles, fingerprint, labels_of
 
@@ -22,11 +25,21 @@ def test_without_classes_there_are_no_labels():
 def test_images_become_numbered_tiles_with_a_focus_and_no_ink():
     images = [np.full((8, 8, 3), 7 * i, np.uint8) for i in range(3)]
     images[2][::2] = 200
-    tiles = list(as_tiles(iter(images)))
+    tiles = list(as_tiles(iter(images), slide_id="s", min_focus=0))
     assert [tile.row for tile in tiles] == [0, 1, 2]
     assert all(tile.pixels is image for tile, image in zip(tiles, images, strict=True))
     assert tiles[2].quality[0] == focus_score(images[2]) > 0 == tiles[0].quality[0]
     assert np.isnan([tile.quality[1:] for tile in tiles]).all()
+
+
+def test_blurred_images_are_noted_and_one_must_be_sharp():
+    flat, sharp = np.zeros((8, 8, 3), np.uint8), np.zeros((8, 8, 3), np.uint8)
+    sharp[::2] = 200
+    tiles = as_tiles(iter([flat, sharp, flat]), slide_id="s", min_focus=1)
+    assert [tile.left_out for tile in tiles] == [3, None, 3]
+    assert LEFT_OUT_REASONS[3] == "focus"
+    with pytest.raises(SlideError, match=r"'s' gives no tile: none of 2 tiles has a focus of at"):
+        list(as_tiles(iter([flat, flat]), slide_id="s", min_focus=1))
 
 
 def test_a_small_file_is_known_by_its_sha256(tmp_path):
