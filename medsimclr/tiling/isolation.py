@@ -117,7 +117,7 @@ class _Child(Generic[Task]):
                 self.deadline = time.monotonic() + self.silent_seconds
                 return ALIVE
             answer: object = pickle.loads(message)
-        except (EOFError, OSError, pickle.UnpicklingError):
+        except Exception:  # a reader with damaged memory may send anything, or nothing
             self.process.join(_KILL_SECONDS)
             return SlideError(
                 f"its reader ended by {_how(self.process.exitcode)}; the file is damaged, or "
