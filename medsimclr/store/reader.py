@@ -3,6 +3,7 @@
 Nothing is trusted: metadata passes `schema`, per-tile tables and tiles pass their checksums.
 """
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import numpy.typing as npt
 
 from medsimclr.errors import IntegrityError, NoInputError
 from medsimclr.store.codec import CRC_BYTES, CodecName, checked, decode_chunk
+from medsimclr.store.safe_open import read_below
 from medsimclr.store.schema import (
     SLIDE_ID,
     TABLE_ARRAYS,
@@ -77,15 +79,13 @@ class TileStore:
         shape = (n_rows,) if columns is None else (n_rows, width)
         if name == "left_out" and n_rows == 0:
             return np.empty(shape, dtype)
-        path = self.path / slide.slide_id / name / ("c/0" if columns is None else "c/0/0")
-        expected_bytes = int(np.prod(shape)) * dtype.itemsize + CRC_BYTES
-        content = _read_file(path, most_bytes=expected_bytes)
-        if len(content) != expected_bytes:
-            raise _damaged(path, f"expected {expected_bytes} bytes, got {len(content)} or more")
+        key = f"{slide.slide_id}/{name}/{'c/0' if columns is None else 'c/0/0'}"
+        n_bytes = math.prod(shape) * dtype.itemsize + CRC_BYTES
         try:
+            content = read_below(self.path, key, least_bytes=n_bytes, most_bytes=n_bytes)
             return np.frombuffer(checked(content), dtype).reshape(shape)
-        except ValueError as error:
-            raise _damaged(path, str(error)) from error
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path / key, _fact(error)) from error
 
     def slide_left_out(
         self, slide_index: int
@@ -105,18 +105,18 @@ class TileStore:
         """
         slide = self.slides[slide_index]
         shapes = {key: shape for key, shape in slide.pictures.items() if key == name}
-        path = self.path / slide.slide_id / name
+        key = f"{slide.slide_id}/{name}"
         if not shapes:
-            raise _damaged(path, "the slide has no such picture")
+            raise _damaged(self.path / key, "the slide has no such picture")
         (shape,) = shapes.values()
         image = np.empty(shape, np.uint8)
-        path = path / "/".join(["c", *["0"] * image.ndim])
+        key = "/".join([key, "c", *["0"] * image.ndim])
         try:
             # A zstd frame is at most some bytes longer than what it holds.
-            content = _read_file(path, most_bytes=image.nbytes + (image.nbytes >> 7) + 1024)
-            decode_chunk(content, "zstd", out=image)
-        except ValueError as error:
-            raise _damaged(path, str(error)) from error
+            most_bytes = image.nbytes + (image.nbytes >> 7) + 1024
+            decode_chunk(read_below(self.path, key, most_bytes=most_bytes), "zstd", out=image)
+        except (OSError, ValueError) as error:
+            raise _damaged(self.path / key, _fact(error)) from error
         return image
 
     def read_tiles(
@@ -150,8 +150,10 @@ class TileStore:
         if key in self._shards:
             self._shards.move_to_end(key)
             return self._shards[key]
-        path = self.path / self.slides[slide_index].slide_id / "images" / f"c/{shard}/0/0/0"
-        reader = ShardReader(path, codec=self._codec, shard_tiles=self.meta.shard_tiles)
+        shard_key = f"{self.slides[slide_index].slide_id}/images/c/{shard}/0/0/0"
+        reader = ShardReader(
+            self.path, shard_key, codec=self._codec, shard_tiles=self.meta.shard_tiles
+        )
         self._shards[key] = reader
         if len(self._shards) > _OPEN_SHARDS:
             self._shards.popitem(last=False)[1].close()
@@ -169,8 +171,8 @@ def committed_slides(store: Path) -> list[str]:
             for entry in entries
             if SLIDE_ID.fullmatch(entry.name)
             and entry.is_dir(follow_symlinks=False)
-            # os, not pathlib: a store may have ten thousand slides.
-            and os.path.isfile(f"{entry.path}/zarr.json")  # noqa: PTH113
+            # A link or a pipe in its place is no unfinished slide: reading it says what is wrong.
+            and os.path.lexists(f"{entry.path}/zarr.json")
         )
 
 
@@ -181,7 +183,7 @@ def read_root_meta(store: Path) -> RootMeta:
         NoInputError: there is none.
         IntegrityError: it is not of this schema, or not what was written.
     """
-    if not (store / "zarr.json").is_file():
+    if not os.path.lexists(store / "zarr.json"):
         raise NoInputError(
             f"{str(store)!r} must be a tile store, got no zarr.json in it; give the folder that "
             "`medsimclr tile --out` wrote."
@@ -196,20 +198,15 @@ def read_slide_meta(store: Path, slide_id: str) -> SlideMeta:
         IntegrityError: it is not of this schema, or speaks of another slide than its folder.
     """
     path = store / slide_id / "zarr.json"
-    meta = read_meta(path, SlideMeta)
+    meta = read_meta(path, SlideMeta, below=store)
     if meta.slide_id != slide_id:
         raise _damaged(path, f"expected the metadata of {slide_id!r}, got {meta.slide_id!r}")
     return meta
 
 
-def _read_file(path: Path, *, most_bytes: int) -> bytes:
-    """Read a file of the store, one byte more than expected at most; links are not followed."""
-    try:
-        handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-        with open(handle, "rb") as file:  # noqa: PTH123
-            return file.read(most_bytes + 1)
-    except OSError as error:
-        raise _damaged(path, error.strerror or "it cannot be read") from error
+def _fact(error: OSError | ValueError) -> str:
+    """Return what went wrong, without the path that the sentence around it names."""
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 def _damaged(path: Path, fact: str) -> IntegrityError:

@@ -14,7 +14,6 @@ lost a bit would be another patient.
 """
 
 import hashlib
-import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Generic, Literal, Self, TypeVar, get_args
@@ -24,6 +23,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from medsimclr.errors import IntegrityError
 from medsimclr.store.codec import CodecName
+from medsimclr.store.safe_open import read_below
 
 __all__ = [
     "LEFT_OUT_REASONS",
@@ -59,6 +59,8 @@ TABLE_ARRAYS: dict[str, tuple[np.dtype[Any], str | int | None]] = {
 }
 
 
+# What array and shard writer make; by the pattern alone no key can lead out of the slide's folder.
+_FILE_KEY = r"^(images/c/[0-9]{1,10}/0/0/0|[a-z0-9_]+/(zarr\.json|c(/0){1,3}))$"
 _Side = Annotated[int, Field(ge=1, le=_MAX_PICTURE_PX)]
 
 
@@ -133,7 +135,9 @@ class SlideMeta(_Meta):
         Annotated[tuple[_Side, ...], Field(min_length=2, max_length=3)],
     ]
     """Shapes of the pictures: mask (h, w), thumbnail (h, w, 3)."""
-    digests: dict[str, str]
+    digests: dict[
+        Annotated[str, Field(pattern=_FILE_KEY)], Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    ]
     """SHA-256 of every other file of the slide, by its path below the slide."""
 
     @model_validator(mode="after")
@@ -174,20 +178,30 @@ def group_json(meta: RootMeta | SlideMeta) -> dict[str, Any]:
     return {"zarr_format": 3, "node_type": "group", "attributes": attributes}
 
 
-def read_meta(path: Path, model: type[Meta]) -> Meta:
-    """Read and check the metadata of one group; a link is not followed.
+def read_meta(path: Path, model: type[Meta], *, below: Path | None = None) -> Meta:
+    """Read and check the metadata of one group.
+
+    Args:
+        path: its zarr.json.
+        model: what it must be.
+        below: folder of `path` from which on links are not followed; the file's own if None.
 
     Raises:
         IntegrityError: the file is missing, is no zarr group of this schema, is out of bounds, or
             is not what was written.
     """
+    folder = below or path.parent
+    key = path.relative_to(folder).as_posix()
     try:
-        attributes = _GROUP_OF[model].model_validate_json(_read_bounded(path)).attributes
+        content = read_below(folder, key, most_bytes=_MAX_JSON_BYTES)
+        attributes = _GROUP_OF[model].model_validate_json(content).attributes
     except ValidationError as error:
         first = error.errors(include_url=False)[0]
         key = ".".join(str(part) for part in first["loc"]).removeprefix("attributes.medsimclr.")
         raise _refused(path, f"{key}: {first['msg']}" if key else first["msg"]) from error
-    except (OSError, ValueError) as error:
+    except OSError as error:
+        raise _refused(path, error.strerror or str(error)) from error
+    except ValueError as error:
         raise _refused(path, str(error)) from error
     if attributes.medsimclr_sha256 != _digest(attributes.medsimclr):
         raise _refused(path, "its content is not what was written")
@@ -199,15 +213,6 @@ def _digest(meta: RootMeta | SlideMeta) -> str:
     # Only what the file says: fields that a later version adds must not change the digest.
     content = meta.model_dump_json(by_alias=True, exclude_unset=True)
     return hashlib.sha256(content.encode()).hexdigest()
-
-
-def _read_bounded(path: Path) -> bytes:
-    handle = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
-    with open(handle, "rb") as file:  # noqa: PTH123
-        content = file.read(_MAX_JSON_BYTES + 1)
-    if len(content) > _MAX_JSON_BYTES:
-        raise ValueError(f"it has more than {_MAX_JSON_BYTES} bytes")
-    return content
 
 
 def _refused(path: Path, reason: str) -> IntegrityError:

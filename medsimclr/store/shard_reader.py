@@ -13,6 +13,7 @@ import numpy.typing as npt
 
 from medsimclr.errors import IntegrityError
 from medsimclr.store.codec import CRC_BYTES, CodecName, checked, decode_chunk
+from medsimclr.store.safe_open import open_below
 from medsimclr.store.shard_writer import ABSENT
 
 __all__ = ["ShardReader"]
@@ -22,21 +23,29 @@ class ShardReader:
     """One open shard file.
 
     Safe to share between forked processes: every read names its own offset.
+
+    Args:
+        store: the store's folder; below it links are not followed.
+        key: path of the shard below it.
+        codec: how its tiles are stored.
+        shard_tiles: tiles that its index has room for.
+
+    Raises:
+        IntegrityError: it is missing or no regular file, or its index is damaged.
     """
 
-    def __init__(self, path: Path, *, codec: CodecName, shard_tiles: int) -> None:
-        self._path = path
+    def __init__(self, store: Path, key: str, *, codec: CodecName, shard_tiles: int) -> None:
+        self._path = store / key
         self._codec = codec
         try:
-            self._file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
+            self._file, self._size = open_below(store, key)
         except OSError as error:
             raise IntegrityError(
-                f"shard {str(path)!r} must be there, got {error.strerror!r}; run `medsimclr verify "
-                "--repair`, or restore it from a copy."
+                f"shard {str(self._path)!r} must be there, got {error.strerror!r}; run `medsimclr "
+                "verify --repair`, or restore it from a copy."
             ) from error
         # Also when nobody closes it: a store that is dropped must not keep its shards open.
         self._closing = weakref.finalize(self, os.close, self._file)
-        self._size = os.fstat(self._file).st_size
         self._index = self._read_index(shard_tiles)
 
     def close(self) -> None:
@@ -73,7 +82,11 @@ class ShardReader:
     def _read(self, length: int, offset: int) -> bytes:
         if not 0 < length <= self._size - offset:
             raise self._damage(f"{length} bytes at {offset} lie outside its {self._size} bytes")
-        return os.pread(self._file, length, offset)
+        try:
+            return os.pread(self._file, length, offset)
+        except OSError as error:
+            fact = f"{length} bytes at {offset} cannot be read: {error.strerror}"
+            raise self._damage(fact) from error
 
     def _damage(self, fact: str) -> IntegrityError:
         return IntegrityError(

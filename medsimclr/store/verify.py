@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 
 from medsimclr.errors import IntegrityError
-from medsimclr.files.checksum import sha256_of_file
 from medsimclr.store.codec import CodecName
 from medsimclr.store.reader import committed_slides, read_root_meta, read_slide_meta
-from medsimclr.store.schema import RootMeta, SlideMeta
+from medsimclr.store.safe_open import sha256_below
+from medsimclr.store.schema import SLIDE_ID, RootMeta, SlideMeta
 from medsimclr.store.shard_reader import ShardReader
 
 __all__ = ["Damage", "Verification", "verify_store"]
@@ -67,7 +67,7 @@ def verify_store(
     root = read_root_meta(path)
     slide_ids = committed_slides(path)
     n_tiles = n_files = 0
-    damages: list[Damage] = []
+    damages = list(_linked_slides(path))
     for done, slide_id in enumerate(slide_ids, start=1):
         n_files += 1
         try:
@@ -77,33 +77,56 @@ def verify_store(
         else:
             n_files += len(meta.digests)
             n_tiles += meta.n_tiles
-            damages.extend(_damages(path / slide_id, meta, root))
+            damages.extend(_damages(path, meta, root))
         progress(done, len(slide_ids), slide_id)
     folders = (entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
     uncommitted = sorted(set(folders) - set(slide_ids))
     return Verification(len(slide_ids), n_tiles, n_files, damages, uncommitted)
 
 
-def _damages(folder: Path, meta: SlideMeta, root: RootMeta) -> Iterator[Damage]:
+def _linked_slides(store: Path) -> Iterator[Damage]:
+    for entry in sorted(os.scandir(store), key=lambda entry: entry.name):
+        if entry.is_symlink() and SLIDE_ID.fullmatch(entry.name):
+            yield Damage(entry.name, ".", "is a link, which is not followed: its tiles are missing")
+
+
+def _damages(store: Path, meta: SlideMeta, root: RootMeta) -> Iterator[Damage]:
     for key, digest in meta.digests.items():
-        file = folder / key
-        is_shard = key.startswith("images/c/")
-        if file.is_symlink() or not file.is_file():
-            fact = "is missing"
-        elif sha256_of_file(file) != digest:
-            fact = "is not what was written"
-        else:
-            continue
-        tiles = _lost_tiles(file, key, meta, root) if is_shard else ()
-        yield Damage(meta.slide_id, key, fact, tiles)
+        fact = _fact(store, f"{meta.slide_id}/{key}", digest)
+        if fact:
+            is_shard = key.startswith("images/c/")
+            tiles = _lost_tiles(store, key, meta, root) if is_shard else ()
+            yield Damage(meta.slide_id, key, fact, tiles)
     known = {*meta.digests, _METADATA}
-    for file in sorted(folder.rglob("*")):
-        name = file.relative_to(folder).as_posix()
-        if not (file.is_dir() and not file.is_symlink()) and name not in known:
-            yield Damage(meta.slide_id, name, "does not belong there")
+    yield from _strangers(store / meta.slide_id, meta.slide_id, known)
 
 
-def _lost_tiles(file: Path, key: str, meta: SlideMeta, root: RootMeta) -> tuple[int, ...]:
+def _fact(store: Path, key: str, digest: str) -> str | None:
+    """Return what is wrong with a file; None if nothing is."""
+    try:
+        return None if sha256_below(store, key) == digest else "is not what was written"
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+
+
+def _strangers(folder: Path, slide_id: str, known: set[str]) -> Iterator[Damage]:
+    """Name what is in a slide's folder beside its files, and what cannot be listed."""
+    errors: list[OSError] = []
+    names: list[str] = []
+    for parent, folders, files in os.walk(folder, onerror=errors.append):
+        # A link to a folder counts as a folder here, and is not walked into.
+        links = [name for name in folders if Path(parent, name).is_symlink()]
+        names += [Path(parent, name).relative_to(folder).as_posix() for name in (*links, *files)]
+    for error in errors:
+        name = Path(error.filename).relative_to(folder).as_posix()
+        yield Damage(slide_id, name, f"cannot be listed: {error.strerror}")
+    for name in sorted(set(names) - known):
+        yield Damage(slide_id, name, "does not belong there")
+
+
+def _lost_tiles(store: Path, key: str, meta: SlideMeta, root: RootMeta) -> tuple[int, ...]:
     """Return the rows whose chunks fail; all of the shard where none does, or none can be read."""
     first = int(key.split("/")[2]) * root.shard_tiles
     rows = range(first, min(first + root.shard_tiles, meta.n_tiles))
@@ -111,7 +134,9 @@ def _lost_tiles(file: Path, key: str, meta: SlideMeta, root: RootMeta) -> tuple[
     tile_HW3 = np.empty((root.tile_px, root.tile_px, 3), np.uint8)
     lost: list[int] = []
     try:
-        shard = ShardReader(file, codec=codec, shard_tiles=root.shard_tiles)
+        shard = ShardReader(
+            store, f"{meta.slide_id}/{key}", codec=codec, shard_tiles=root.shard_tiles
+        )
     except IntegrityError:
         return tuple(rows)
     for row in rows:

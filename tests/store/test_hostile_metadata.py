@@ -1,5 +1,6 @@
 import json
 import shutil
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -103,6 +104,49 @@ def test_another_number_of_tiles_is_refused_at_reading(store, change, forge):
 
 
 @pytest.mark.parametrize(
+    "key",
+    [
+        "../../x",
+        "/etc/passwd",
+        "label/../../a/label/c/0",
+        "label//c/0",
+        "label/./c/0",
+        "images/c/x/0/0/0",
+        "images/c/-1/0/0/0",
+        "images/c/\u0661/0/0/0",
+        "label/c/0\n",
+        "label\\c/0",
+        "zarr.json",
+        "",
+    ],
+)
+def test_a_digest_of_no_file_of_ours_is_refused(store, key, forge):
+    forge(store / "b" / "zarr.json", digests={key: "0" * 64})
+    with pytest.raises(IntegrityError, match=r"(?s)digests\..*: String should match pattern"):
+        TileStore(store)
+
+
+@pytest.mark.parametrize("digest", ["", "0" * 63, "0" * 65, "A" * 64, "g" * 64, "0" * 64 + "\n"])
+def test_a_digest_that_is_no_sha256_is_refused(store, digest, forge):
+    forge(store / "b" / "zarr.json", digests={"label/c/0": digest})
+    with pytest.raises(IntegrityError, match=r"digests\.label/c/0: String should match pattern"):
+        TileStore(store)
+
+
+def test_a_huge_number_of_tiles_is_refused_before_memory_is_taken(store, forge):
+    forge(store / "b" / "zarr.json", n_tiles=2**31)
+    opened = TileStore(store)
+    tracemalloc.start()
+    try:
+        with pytest.raises(IntegrityError, match="expected 34359738372 bytes, got 36;"):
+            opened.slide_table(1, "level0_xy")
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 1 << 20
+
+
+@pytest.mark.parametrize(
     "content", [b"", b"{", b"[]", b"null", b"3", b"\xff\xfe{}", b"[" * 200_000, b"1" * 9999]
 )
 def test_a_root_that_is_no_json_object_is_refused(store, content):
@@ -113,7 +157,7 @@ def test_a_root_that_is_no_json_object_is_refused(store, content):
 
 def test_a_huge_root_is_refused_unread(store, monkeypatch):
     monkeypatch.setattr("medsimclr.store.schema._MAX_JSON_BYTES", 100)
-    with pytest.raises(IntegrityError, match="it has more than 100 bytes"):
+    with pytest.raises(IntegrityError, match=r"expected at most 100 bytes, got \d"):
         TileStore(store)
 
 

@@ -114,7 +114,7 @@ def test_files_that_do_not_belong_there_and_links_are_found(store, tmp_path):
         file.write_bytes(content)
     assert shown == [
         "slide a: images/stranger does not belong there",
-        "slide b: label/c/0 is missing",
+        "slide b: label/c/0 cannot be read: '0' is a link, and links are not followed",
     ]
 
 
