@@ -120,12 +120,12 @@ class WholeStreams:
         """
         whole = self.whole(stream)
         # Every 0xFF of a scan begins a stuffed byte (0) or a restart marker; the end has one more.
-        _, *between, last = whole[len(self._new) :].split(b"\xff")
+        _, *between = whole[len(self._new) :].split(b"\xff")
+        if not between or between.pop() != b"\xd9":
+            return None
         assert self._head is not None
         allowed = _SCAN_MARKERS if self._head.has_restarts else _SCAN_MARKERS[:1]
-        if not {part[:1] for part in between} <= set(allowed):
-            return None
-        return whole if last == b"\xd9" else None
+        return whole if {part[:1] for part in between} <= set(allowed) else None
 
     def _read_head_of(self, stream: bytes) -> None:
         # Streams of one level have one head as a rule: it is read once.

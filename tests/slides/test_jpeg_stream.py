@@ -90,6 +90,11 @@ def test_a_stream_with_more_than_picture_after_its_head_is_no_copy(plain, tail):
     assert np.abs(shown.astype(int) - imagecodecs.jpeg8_decode(plain)).mean() < 1
 
 
+@pytest.mark.parametrize("scan", [b"", b"\0\1\2", b"\xd9"])
+def test_a_scan_without_any_marker_is_no_copy(plain, scan):
+    assert _streams().copyable(plain[: read_head(plain).scan_start] + scan) is None
+
+
 def test_restart_markers_are_picture_only_where_they_are_announced(picture):
     stream = io.BytesIO()
     Image.fromarray(picture).save(stream, "JPEG", quality=80, restart_marker_blocks=1)
