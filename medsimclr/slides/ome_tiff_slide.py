@@ -46,13 +46,19 @@ class _Level:
 
 
 def is_ome_tiff(path: Path) -> bool:
-    """Return whether a regular file is a TIFF whose first description is OME-XML."""
+    """Return whether a regular file is a TIFF whose first description is OME-XML.
+
+    Raises:
+        SlideError: The file cannot be read.
+    """
     with path.open("rb") as file:
         if file.read(4) not in _TIFF_MAGICS:
             return False
     try:
         with tifffile.TiffFile(path) as tiff:
             return bool(tiff.pages.first.is_ome)
+    except OSError as error:  # another reader would show another scale, or one level alone
+        raise SlideError(f"reading failed: {error.strerror or error}") from error
     except Exception:  # a damaged TIFF: OpenSlide will say what is wrong with it
         return False
 

@@ -1,4 +1,5 @@
 import contextlib
+import errno
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from medsimclr.errors import SlideError, UnsafeInputError
 from medsimclr.slides import ome_tiff_slide
 from medsimclr.slides.ome_tiff_slide import OmeTiffSlide, is_ome_tiff
+from medsimclr.slides.opening import open_slide
 from tests.references.area_average import area_average_loops
 from tests.references.ome_tiff import OME_HEAD, write_described, write_ome
 from tests.references.pyramid import noise_levels, write_pyramid
@@ -118,6 +120,18 @@ def test_a_region_decodes_only_the_tiles_that_it_touches(tmp_path, monkeypatch):
         slide.read_region((70, 70), level=0, size_xy=(50, 60))
         slide.read_region((70, 70), level=0, size_xy=(50, 60))
     assert decoded == [6, 11]  # 5 tiles of 64 px across 300: the second of two rows
+
+
+def test_a_fault_of_the_disk_is_not_taken_for_another_format(tmp_path, monkeypatch):
+    def fail(_):
+        raise OSError(errno.EIO, "Input/output error")
+
+    path = write_ome(tmp_path / "a.ome.tif", LEVELS)
+    monkeypatch.setattr(ome_tiff_slide.tifffile, "TiffFile", fail)
+    with pytest.raises(SlideError, match=r"^reading failed: Input/output error$"):
+        is_ome_tiff(path)
+    with pytest.raises(SlideError, match=r"'a\.ome\.tif' is no slide .*Input/output error"):
+        open_slide(path)
 
 
 def test_the_cache_of_decoded_tiles_is_bounded(tmp_path, monkeypatch):
