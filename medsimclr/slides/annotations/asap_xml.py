@@ -44,12 +44,15 @@ class _Annotation:
         points_P2 = self.outline.points()
         if not any(self.orders):
             return points_P2
-        try:
-            order_P = np.array([int(order or "") for order in self.orders])
-        except ValueError:
-            wrong = next(order for order in self.orders if not (order or "").isdecimal())
-            raise ValueError(f"Order must be a whole number, got {short(wrong)}") from None
+        order_P = np.array([_whole_number(order) for order in self.orders])
         return points_P2[np.argsort(order_P, kind="stable")]
+
+
+def _whole_number(order: str | None) -> int:
+    try:
+        return int(order or "")
+    except ValueError:  # thousands of digits, too
+        raise ValueError(f"Order must be a whole number, got {short(order)}") from None
 
 
 class _Reader:

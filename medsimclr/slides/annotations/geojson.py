@@ -37,6 +37,9 @@ def read_geojson(content: bytes, *, file_name: str) -> dict[str, BaseGeometry]:
             name, parts = _read_feature(feature)
         except (ValueError, shapely.GEOSException) as error:
             raise faulty(file_name, f"feature {index}", error) from error
+        except RecursionError as error:
+            deep = "it is nested too deep"
+            raise faulty(file_name, f"feature {index}", deep) from error
         if name is not None and parts:
             areas.setdefault(name, []).extend(parts)
     united = {}

@@ -100,6 +100,7 @@ def test_asap_passes_over_what_has_no_area(tmp_path):
         ('X="nan" Y="2" Order="3"', r"a number of pixels .* got \(nan, 2\)"),
         ('X="1" Y="-1e12" Order="3"', r"a number of pixels .* got \(1, -1e\+12\)"),
         ('X="1" Y="2" Order="last"', "Order must be a whole number, got 'last'"),
+        (f'X="1" Y="2" Order="{"9" * 5000}"', "Order must be a whole number, got '999"),
         ('X="1" Y="2"', "Order must be a whole number, got None"),
     ],
 )

@@ -155,6 +155,26 @@ def test_a_file_of_another_kind_is_refused(tmp_path, text, reason):
         read_annotation(tmp_path / "a.geojson")
 
 
+def test_values_nested_without_end_are_our_error_at_any_depth(tmp_path):
+    reasons = set()
+    # JSON that was just parsed may be too deep for what handles it further down the stack.
+    for depth in range(700, 1001):
+        geometry = '{"a": ' * depth + "1" + "}" * depth
+        path = _write(tmp_path / "a.geojson", f'{{"type": "Feature", "geometry": {geometry}}}')
+        with pytest.raises(LabelError, match=r"^a\.geojson") as caught:
+            read_annotation(path)
+        reasons.add(str(caught.value)[:40])
+    assert "a.geojson, feature 0: it is nested too d" in reasons
+
+
+def test_a_hundred_nested_collections_are_read(tmp_path):
+    inner = {"type": "Polygon", "coordinates": [SQUARE]}
+    for _ in range(100):
+        inner = {"type": "GeometryCollection", "geometries": [inner]}
+    document = {**_feature([]), "geometry": inner}
+    assert read_annotation(_write(tmp_path / "a.geojson", document))["tumor"].area == 100
+
+
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(LabelError, match=r"a\.geojson cannot be read: No such file"):
         read_annotation(tmp_path / "a.geojson")
