@@ -75,7 +75,7 @@ def _claims(folder):
             write_tiff(folder / f"{ids[-1]}.tif", tags, is_big=is_big, n_looping=n_looping)
     tags = claiming_tags((2**31 - 1, 2**31 - 1), is_tiled=True, n_pieces=2**45)
     write_tiff(folder / "claims_pieces.tif", tags, is_big=True)
-    return dict.fromkeys([*ids, "claims_pieces"], "")
+    return dict.fromkeys([*ids, "claims_pieces"], _NO_SLIDE)
 
 
 def _strange_names(folder, good):
@@ -161,7 +161,8 @@ def test_the_json_report_is_valid_utf8_with_one_printable_line_each(place):
     report = json.loads(result.stdout.decode("utf-8"))
     assert sorted(report["failed"]) == sorted(reasons)
     assert sorted(report["written"]) == sorted(good)
-    for reason in report["failed"].values():
+    for slide_id, reason in report["failed"].items():
+        assert reasons[slide_id] in reason, reason
         assert reason.isprintable(), reason
         reason.encode("utf-8")
 

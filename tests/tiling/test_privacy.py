@@ -196,6 +196,18 @@ def test_names_of_images_of_a_folder_do_not_enter_a_store(tmp_path):
     assert _found(config.out, [_MARK, *_DATES]) == set()
 
 
+def test_an_image_that_belongs_to_no_slide_is_named_by_its_path_until_a_column_names_it(tmp_path):
+    folder = tmp_path / "images"
+    (folder / "MARKERsub").mkdir(parents=True)
+    (folder / "MARKERsub" / "a.jpeg").write_bytes(_jpeg_tile(np.random.default_rng(0)))
+    written = []
+    for columns, cells in (("image", ""), ("image,slide", ",case1")):
+        (folder / "labels.csv").write_text(f"{columns}\nMARKERsub/a.jpeg{cells}\n")
+        config = TileConfig(inputs=[folder], out=tmp_path / f"{len(written)}.zarr", tile_px=64)
+        written.append((list(tile(config).written), bool(_found(config.out, [_MARK]))))
+    assert written == [(["MARKERsub_a.jpeg"], True), (["case1"], False)]
+
+
 @pytest.mark.parametrize(
     "name",
     [
