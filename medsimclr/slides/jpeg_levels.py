@@ -12,7 +12,7 @@ import tifffile
 from numpy.typing import NDArray
 
 from medsimclr.errors import SlideError
-from medsimclr.slides.jpeg_stream import ColourSpace
+from medsimclr.slides.jpeg_stream import ColourSpace, WholeStreams
 from medsimclr.slides.slide import Slide
 
 __all__ = ["JpegLevel", "find_jpeg_levels"]
@@ -48,7 +48,9 @@ def find_jpeg_levels(slide: Slide) -> dict[int, JpegLevel]:
                 size_xy = (page.imagewidth, page.imagelength)
                 # Planes of a z-stack have one size: which of them is the level, OpenSlide knows.
                 if slide.level_dimensions_xy.count(size_xy) == 1 and _is_plain_jpeg(page):
-                    levels.setdefault(slide.level_dimensions_xy.index(size_xy), _level(page))
+                    level = _level(page)
+                    if _is_decodable(tiff, level):
+                        levels.setdefault(slide.level_dimensions_xy.index(size_xy), level)
     except OSError as error:  # decoding instead of copying would be another result
         raise SlideError(
             f"{slide.path.name!r} cannot be read ({error.strerror or error}); copy it anew, or "
@@ -79,6 +81,23 @@ def _is_plain_jpeg(page: tifffile.TiffPage) -> bool:
     )
     # A tile of no bytes is a gap, which OpenSlide fills from a neighbouring level.
     return is_plain and len(page.databytecounts) > 0 and min(page.databytecounts) > 0
+
+
+def _is_decodable(tiff: tifffile.TiffFile, level: JpegLevel) -> bool:
+    """Tell by its first tile whether the level is JPEG of the kind that we decode and copy.
+
+    The tags do not say whether a JPEG is progressive or in several scans.
+    """
+    tiff.filehandle.seek(int(level.offset_N[0]))
+    stream = tiff.filehandle.read(int(level.n_bytes_N[0]))
+    try:
+        streams = WholeStreams(
+            tables=level.tables, colour_space=level.colour_space, tile_xy=level.tile_xy
+        )
+        streams.whole(stream)
+    except ValueError:
+        return False
+    return True
 
 
 def _level(page: tifffile.TiffPage) -> JpegLevel:

@@ -65,6 +65,34 @@ def write_jpeg_slide(
     return path
 
 
+def write_progressive_slide(path: Path, image_HW3, *, tile_px=256):
+    """Write one level of tiles that are progressive JPEG, its edge tiles padded."""
+    height, width = image_HW3.shape[:2]
+    padding = ((0, -height % tile_px), (0, -width % tile_px), (0, 0))
+    padded_HW3 = np.pad(image_HW3, padding, mode="edge")
+    streams = []
+    for top in range(0, height, tile_px):
+        for left in range(0, width, tile_px):
+            stream = io.BytesIO()
+            tile_HW3 = padded_HW3[top : top + tile_px, left : left + tile_px]
+            Image.fromarray(tile_HW3).save(stream, "JPEG", quality=80, progressive=True)
+            streams.append(stream.getvalue())
+    tifffile.imwrite(
+        path,
+        iter(streams),
+        shape=image_HW3.shape,
+        dtype=np.uint8,
+        tile=(tile_px, tile_px),
+        photometric="ycbcr",
+        compression="jpeg",
+        subsampling=(2, 2),
+        resolution=(20_000, 20_000),
+        resolutionunit="CENTIMETER",
+        metadata=None,
+    )
+    return path
+
+
 def jpeg_with_metadata(image_HW3, *, comment):
     """Return a JPEG stream with a comment and EXIF."""
     exif = Image.Exif()
