@@ -51,8 +51,15 @@ class LevelChoice:
     level: int
     level_mpp: float
     """Micrometres per pixel of that level."""
-    resampling: Literal["none", "area", "linear"]
-    """none: within 0.5 % of the scale asked; area: finer; linear: coarser by at most 10 %."""
+    level_px_per_px: float
+    """Pixels of the level per pixel asked: a whole number where that is within 0.5 %."""
+
+    @property
+    def resampling(self) -> Literal["none", "area", "linear"]:
+        """none: the level's pixels are those asked; area: finer; linear: at most 10 % coarser."""
+        if self.level_px_per_px == 1:
+            return "none"
+        return "area" if self.level_px_per_px > 1 else "linear"
 
 
 def resolve_mpp(
@@ -142,20 +149,16 @@ def choose_level(level_mpps: Sequence[float], *, target_mpp: float) -> LevelChoi
     """
     assert level_mpps, "a slide has a level"
     assert target_mpp > 0, target_mpp
-    fine_enough = [
-        level for level, mpp in enumerate(level_mpps) if mpp <= target_mpp * (1 + _SAME_SCALE)
-    ]
+    ratios = [_level_px_per_px(level_mpp, target_mpp) for level_mpp in level_mpps]
+    fine_enough = [level for level, ratio in enumerate(ratios) if ratio >= 1]
     if fine_enough:
         # max() keeps the first of equals: planes of a z-stack come as levels of one size.
         level = max(fine_enough, key=lambda index: level_mpps[index])
-        is_same = level_mpps[level] >= target_mpp * (1 - _SAME_SCALE)
-        return LevelChoice(
-            level=level, level_mpp=level_mpps[level], resampling="none" if is_same else "area"
-        )
+        return LevelChoice(level=level, level_mpp=level_mpps[level], level_px_per_px=ratios[level])
     finest_mpp = level_mpps[0]
     # 1e-9: 1.243 must pass where 1.13 is asked, though 1.13 * 1.1 rounds below it.
     if finest_mpp <= target_mpp * (1 + _MAX_UPSAMPLING) * (1 + 1e-9):
-        return LevelChoice(level=0, level_mpp=finest_mpp, resampling="linear")
+        return LevelChoice(level=0, level_mpp=finest_mpp, level_px_per_px=ratios[0])
     finest_target_mpp = math.ceil(finest_mpp / (1 + _MAX_UPSAMPLING) * 1e4) / 1e4
     raise SlideError(
         f"the slide has {finest_mpp:.4g} um/px, but {target_mpp:g} um/px were asked: at most "
@@ -163,3 +166,11 @@ def choose_level(level_mpps: Sequence[float], *, target_mpp: float) -> LevelChoi
         f"since upsampling invents pixels. Ask for --mpp {finest_target_mpp:g} or coarser, or "
         "leave this slide out."
     )
+
+
+def _level_px_per_px(level_mpp: float, target_mpp: float) -> float:
+    """Return how many pixels of a level make one asked, whole where the scale is within 0.5 %."""
+    whole = max(1, round(target_mpp / level_mpp))
+    # 1e-9: 0.4975 must count as 0.5, though 1 - 0.4975 / 0.5 rounds above 0.005.
+    is_whole = abs(whole * level_mpp / target_mpp - 1) <= _SAME_SCALE + 1e-9
+    return float(whole) if is_whole else target_mpp / level_mpp

@@ -26,8 +26,6 @@ from medsimclr.tiling.resample import area_resample, linear_resample
 
 __all__ = ["ReadingPlan", "plan_reading", "read_tiles"]
 
-# A scale within 0.5 % of a whole multiple of the level's is that multiple.
-_SAME_SCALE = 0.005
 Reading = Literal["copied", "decoded", "region"]
 
 
@@ -36,8 +34,6 @@ class ReadingPlan:
     """How the tiles of one slide are made."""
 
     choice: LevelChoice
-    level_px_per_px: float
-    """Pixels of the level per pixel of a tile."""
     level0_px_per_px: float
     """Level-0 pixels per pixel of a tile."""
     tile_mpp: float
@@ -47,6 +43,11 @@ class ReadingPlan:
     """What JPEG decoding alone shrinks by."""
     tile_px: int
     step_px: int
+
+    @property
+    def level_px_per_px(self) -> float:
+        """Pixels of the level per pixel of a tile."""
+        return self.choice.level_px_per_px
 
     @property
     def resampling(self) -> Literal["none", "area", "dct", "linear"]:
@@ -74,10 +75,7 @@ def plan_reading(
     """
     level_mpps = [scale.mpp * downsample for downsample in slide.level_downsamples]
     choice = choose_level(level_mpps, target_mpp=cut.target_mpp)
-    ratio = cut.target_mpp / choice.level_mpp
-    whole = max(1, round(ratio))
-    if abs(ratio / whole - 1) <= _SAME_SCALE:
-        ratio = float(whole)
+    ratio = choice.level_px_per_px
     jpeg = jpeg_levels.get(choice.level)
     reading: Reading = "region" if jpeg is None else "decoded"
     if jpeg is not None and cut.may_copy and ratio == 1 and _is_same_grid(jpeg, cut):
@@ -88,7 +86,6 @@ def plan_reading(
         reduction = 2
     return ReadingPlan(
         choice=choice,
-        level_px_per_px=ratio,
         level0_px_per_px=ratio * slide.level_downsamples[choice.level],
         tile_mpp=ratio * choice.level_mpp,
         reading=reading,

@@ -94,8 +94,29 @@ def test_resolve_mpp_refuses_pixels_that_are_not_square():
 )
 def test_choose_level_takes_the_coarsest_that_is_fine_enough(target_mpp, level, resampling):
     levels = (0.25, 1.0, 4.0)
-    assert choose_level(levels, target_mpp=target_mpp) == LevelChoice(
-        level=level, level_mpp=levels[level], resampling=resampling
+    choice = choose_level(levels, target_mpp=target_mpp)
+    assert (choice.level, choice.level_mpp) == (level, levels[level])
+    assert choice.resampling == resampling
+
+
+@pytest.mark.parametrize(
+    ("level_mpp", "level_px_per_px"),
+    [
+        (0.5, 1.0),
+        (0.4975, 1.0),
+        (0.5025, 1.0),
+        (0.4974, 0.5 / 0.4974),
+        (0.5026, 0.5 / 0.5026),
+        (0.25, 2.0),
+        (0.2488, 2.0),
+        (0.2487, 0.5 / 0.2487),
+    ],
+)
+def test_a_level_within_half_a_percent_of_a_whole_multiple_is_that_multiple(
+    level_mpp, level_px_per_px
+):
+    assert choose_level([level_mpp], target_mpp=0.5) == LevelChoice(
+        level=0, level_mpp=level_mpp, level_px_per_px=level_px_per_px
     )
 
 

@@ -12,7 +12,7 @@ from medsimclr.tiling.cut import Cut
 from medsimclr.tiling.grid import grid_xy, to_level0_xy
 from medsimclr.tiling.reading import plan_reading, read_tiles
 from tests.references.area_box import mean_over_box
-from tests.slides.jpeg_slide import tissue, write_jpeg_slide
+from tests.slides.jpeg_slide import tissue, write_jpeg_slide, write_progressive_slide
 
 _SIZE_XY = (1301, 907)
 _SCALE = Scale(mpp=0.5, source="slide")
@@ -32,14 +32,16 @@ def plain_path(tmp_path_factory):
     return path
 
 
-def _tiles(path, *, mpp, tile_px=64, step_px=None, edge="drop", may_copy=False, direct=True):
+def _tiles(
+    path, *, mpp, tile_px=64, step_px=None, edge="drop", may_copy=False, direct=True, scale=_SCALE
+):
     """Return the plan, the corners in the tile frame, and the tiles."""
     cut = Cut(
         target_mpp=mpp, tile_px=tile_px, step_px=step_px or tile_px, edge=edge, may_copy=may_copy
     )
     with open_slide(path) as slide:
         levels = find_jpeg_levels(slide) if direct else {}
-        plan = plan_reading(slide, _SCALE, levels, cut=cut)
+        plan = plan_reading(slide, scale, levels, cut=cut)
         width, height = slide.level_dimensions_xy[plan.choice.level]
         size_xy = (width / plan.level_px_per_px, height / plan.level_px_per_px)
         xy_N2 = grid_xy(size_xy, tile_px=tile_px, step_px=cut.step_px, edge=edge)
@@ -171,10 +173,38 @@ def test_copied_tiles_decode_to_the_slides_pixels(jpeg_path, shared_data):
         ({"direct": False}, "region"),
     ],
 )
-def test_tiles_are_copied_only_on_the_slides_own_grid(jpeg_path, changes, reading):
-    plan, _, tiles = _tiles(jpeg_path, **{"mpp": 0.5, "tile_px": 256, "may_copy": True, **changes})
+def test_tiles_are_copied_only_on_the_slides_own_grid(tmp_path, changes, reading):
+    # High enough for a tile of its second level.
+    path = write_jpeg_slide(tmp_path / "a.svs", tissue((1301, 1101)), factors=(1, 4))
+    plan, _, tiles = _tiles(path, **{"mpp": 0.5, "tile_px": 256, "may_copy": True, **changes})
     assert plan.reading == reading
-    assert {isinstance(tile, bytes) for tile in tiles} <= {reading == "copied"}
+    assert {isinstance(tile, bytes) for tile in tiles} == {reading == "copied"}
+
+
+@pytest.mark.parametrize(
+    ("level0_mpp", "resampling", "tile_mpp"),
+    [(0.4975, "none", 0.4975), (0.5025, "none", 0.5025), (0.4974, "area", 0.5)],
+)
+def test_pixels_are_resampled_where_that_is_what_the_plan_says(
+    plain_path, level0_mpp, resampling, tile_mpp
+):
+    scale = Scale(mpp=level0_mpp, source="slide")
+    plan, xy_N2, tiles = _tiles(plain_path, mpp=0.5, scale=scale)
+    assert plan.resampling == resampling
+    assert plan.tile_mpp == pytest.approx(tile_mpp)
+    level0, (x, y) = _level(plain_path), xy_N2[-1].tolist()
+    is_untouched = np.array_equal(tiles[-1], level0[y : y + 64, x : x + 64])
+    assert is_untouched == (resampling == "none")
+
+
+def test_tiles_of_progressive_jpeg_are_left_to_openslide(tmp_path):
+    path = write_progressive_slide(tmp_path / "a.tiff", tissue((700, 500)))
+    plan, xy_N2, tiles = _tiles(path, mpp=0.5, tile_px=256, may_copy=True)
+    assert (plan.reading, plan.resampling) == ("region", "none")
+    level0 = _level(path)
+    assert len(tiles) == 2
+    for (x, y), tile in zip(xy_N2.tolist(), tiles, strict=True):
+        np.testing.assert_array_equal(tile, level0[y : y + 256, x : x + 256])
 
 
 def test_a_level_of_a_fractional_downsample_is_read_in_its_place(shared_data):
