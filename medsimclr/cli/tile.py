@@ -33,7 +33,9 @@ def _run(config: TileConfig, as_json: bool) -> None:
         from medsimclr.report.slide_preview import draw_previews
         from medsimclr.store.reader import TileStore
 
-        pictures = draw_previews(TileStore(config.out), config.preview)
+        pictures = draw_previews(
+            TileStore(config.out), config.preview, only={*report.written, *report.kept}
+        )
         print_lines([f"{len(pictures)} pictures in {config.preview}"] if not as_json else [])
     if report.failed:
         raise PartlyDoneError(

@@ -5,17 +5,14 @@ from matplotlib.figure import Figure
 from medsimclr.config.heatmap import HeatmapConfig
 from medsimclr.data.labels import renumber
 from medsimclr.errors import ConfigError
-from medsimclr.files.atomic import output_errors
 from medsimclr.report.heatmap import heatmap_figure
-from medsimclr.report.slide_preview import find_slide
+from medsimclr.report.slide_preview import find_slide, save_figure
 from medsimclr.training.compute import choose_device
 from medsimclr.training.inference import predict_probabilities
 from medsimclr.training.material import check_tiles_fit, open_material
 from medsimclr.training.networks import load_classifier
 
 __all__ = ["draw_heatmap"]
-
-_DPI = 120
 
 
 def draw_heatmap(config: HeatmapConfig) -> Figure:
@@ -55,7 +52,5 @@ def draw_heatmap(config: HeatmapConfig) -> Figure:
         class_name=class_name,
         class_names=network.classes,
     )
-    with output_errors(config.out):
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(config.out, dpi=_DPI)
+    save_figure(figure, config.out)
     return figure

@@ -3,15 +3,19 @@
 Needs no torch, so that `medsimclr tile --preview` starts and ends quickly.
 """
 
+import io
+from collections.abc import Collection
 from pathlib import Path
 
+from matplotlib.figure import Figure
+
 from medsimclr.errors import ConfigError
-from medsimclr.files.atomic import output_errors
+from medsimclr.files.atomic import output_errors, write_bytes
 from medsimclr.report.preview import preview_figure
 from medsimclr.store.reader import TileStore
 from medsimclr.store.schema import LEFT_OUT_REASONS
 
-__all__ = ["draw_preview", "draw_previews", "find_slide"]
+__all__ = ["draw_preview", "draw_previews", "find_slide", "save_figure"]
 
 _DPI = 120
 _REASON_NAMES = {
@@ -32,15 +36,23 @@ def draw_preview(store: TileStore, slide_id: str, out: Path) -> None:
     _draw(store, find_slide(store, slide_id), out)
 
 
-def draw_previews(store: TileStore, folder: Path) -> list[Path]:
+def draw_previews(
+    store: TileStore, folder: Path, *, only: Collection[str] | None = None
+) -> list[Path]:
     """Draw every slide that has an overview to `<folder>/<slide_id>.png`; return the pictures.
+
+    Args:
+        store: the tile store.
+        folder: made where it is not there.
+        only: the slides to draw; all where it is None.
 
     Raises:
         OutputError: a picture cannot be written.
     """
     drawn = []
     for index, slide in enumerate(store.slides):
-        if "thumbnail" in slide.pictures:
+        is_asked = only is None or slide.slide_id in only
+        if is_asked and "thumbnail" in slide.pictures:
             out = folder / f"{slide.slide_id}.png"
             _draw(store, index, out)
             drawn.append(out)
@@ -63,6 +75,19 @@ def find_slide(store: TileStore, slide_id: str) -> int:
     return index
 
 
+def save_figure(figure: Figure, out: Path) -> None:
+    """Write a picture as PNG, whole or not at all; its folder is made where it is not there.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    picture = io.BytesIO()
+    figure.savefig(picture, dpi=_DPI, format="png")
+    with output_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(out, picture.getvalue())
+
+
 def _draw(store: TileStore, slide_index: int, out: Path) -> None:
     slide = store.slides[slide_index]
     assert slide.dimensions_level0_xy is not None
@@ -80,6 +105,4 @@ def _draw(store: TileStore, slide_index: int, out: Path) -> None:
         left_out_reason_M=left_out_reason_M,
         reason_names=[_REASON_NAMES[reason] for reason in LEFT_OUT_REASONS],
     )
-    with output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        figure.savefig(out, dpi=_DPI)
+    save_figure(figure, out)

@@ -1,3 +1,4 @@
+import os
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ from medsimclr.report.slide_preview import draw_preview, draw_previews, find_sli
 from medsimclr.store.reader import TileStore
 from medsimclr.store.schema import LEFT_OUT_REASONS, RootMeta
 from medsimclr.store.writer import StoreWriter, Tile
+from tests.cli.command import medsimclr
 from tests.tiny_store import write_tiny_store
 
 _SLIDE_FACTS = (
@@ -58,6 +60,40 @@ def test_previews_show_every_slide_with_an_overview(tmp_path):
     for path in drawn:
         with Image.open(path) as picture:
             assert min(picture.size) > 200
+
+
+def test_previews_show_only_the_slides_asked(tmp_path):
+    store = TileStore(write_tiny_store(tmp_path / "tiles.zarr", n_patients=3))
+    (drawn,) = draw_previews(store, tmp_path / "previews", only={"slide_1", "not_there"})
+    assert drawn == tmp_path / "previews" / "slide_1.png"
+    assert list((tmp_path / "previews").iterdir()) == [drawn]
+
+
+def test_a_picture_that_cannot_be_written_whole_leaves_the_earlier_one(tmp_path, monkeypatch):
+    store = TileStore(write_tiny_store(tmp_path / "tiles.zarr", n_patients=1))
+    (picture,) = draw_previews(store, tmp_path)
+    earlier = picture.read_bytes()
+
+    def fail(handle):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OutputError, match="No space left on device"):
+        draw_previews(store, tmp_path)
+    assert picture.read_bytes() == earlier
+
+
+def test_tile_draws_the_slides_of_its_run_and_no_others(shared_data, tmp_path):
+    slide = shared_data / "slides" / "cmu_small_region.svs"
+    for name, words in (("a", []), ("b", ["--preview", "pictures"])):
+        # A byte behind the slide makes it another one.
+        (tmp_path / f"{name}.svs").write_bytes(slide.read_bytes() + name.encode())
+        result = medsimclr(
+            *["tile", f"{name}.svs", "--out", "s.zarr", "--mpp", 0.5, *words], cwd=tmp_path
+        )
+        assert result.returncode == 0, result.stderr
+    assert "1 pictures in pictures" in result.stdout
+    assert [path.name for path in (tmp_path / "pictures").iterdir()] == ["b.png"]
 
 
 def test_a_set_of_images_has_no_preview(tmp_path):
