@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["command"]
 
-_FRACTIONS = {1: "", 2: " at half size", 4: " at a quarter of their size", 8: " at an eighth"}
 _RESAMPLINGS = {
     "none": "not resampled",
     "area": "averaged over areas",
@@ -96,7 +95,7 @@ def _way(estimate: Estimate, reader: str) -> str:
     if estimate.reading == "copied":
         return "JPEG tiles copied undecoded (codec jpeg)"
     if estimate.reading == "decoded":
-        return f"JPEG tiles decoded directly{_FRACTIONS[estimate.reduction]}"
+        return "JPEG tiles decoded directly" + (" at half size" if estimate.reduction == 2 else "")
     return f"read by {reader}"
 
 

@@ -39,6 +39,7 @@ class ImageSlide:
         self.level_downsamples: tuple[float, ...] = (1.0,)
         self.mpp_xy: tuple[float, float] | None = None
         self.mpp_source: MppSource | None = None
+        self.unread_images: tuple[str, ...] = ()
 
     def read_region(
         self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]

@@ -72,6 +72,7 @@ class MonaiSlide:
         self.vendor = facts.vendor
         self.mpp_xy: tuple[float, float] | None = facts.mpp_xy
         self.mpp_source: MppSource | None = facts.mpp_source
+        self.unread_images = facts.unread_images
         self._backend = backend
         mode = "RGBA" if backend == "openslide" else "RGB"
         self._reader: Any = WSIReader(backend, channel_dim=-1, mode=mode)

@@ -47,6 +47,10 @@ class Slide(Protocol):
     def mpp_source(self) -> MppSource | None:
         """Where mpp_xy comes from: "slide", "tiff resolution" or "ome-xml"."""
 
+    @property
+    def unread_images(self) -> tuple[str, ...]:
+        """Which of label, macro and other such images it holds, by names that are no free text."""
+
     def read_region(
         self, level0_xy: tuple[int, int], *, level: int, size_xy: tuple[int, int]
     ) -> NDArray[np.uint8]:

@@ -15,8 +15,6 @@ from medsimclr.config.inspect import InspectConfig
 from medsimclr.errors import MedSimCLRError, NoInputError, SlideError
 from medsimclr.slides.jpeg_levels import find_jpeg_levels
 from medsimclr.slides.level_storage import LevelStorage, level_storage
-from medsimclr.slides.monai_slide import MonaiSlide
-from medsimclr.slides.ome_tiff_slide import OmeTiffSlide
 from medsimclr.slides.opening import check_reader, find_slides, open_slide, slide_id_of
 from medsimclr.slides.openslide_slide import OpenSlideSlide
 from medsimclr.slides.scale import Scale, resolve_mpp
@@ -154,18 +152,19 @@ def _facts(slide: Slide, task: _Task, alive: Callable[[], None]) -> SlideFacts:
         stated_mpp_xy=slide.mpp_xy,
         mpp=scale.mpp if scale is not None else None,
         mpp_source=scale.source if scale is not None else None,
-        unread_images=getattr(slide, "unread_images", ()),
+        unread_images=slide.unread_images,
         estimate=estimate,
         refusal=refusal,
     )
 
 
 def _reader_name(slide: Slide, config: InspectConfig) -> str:
+    """Return who decodes the slide: the reader asked, or the one that auto found."""
+    if config.reader.startswith("monai:"):
+        return f"MONAI with {config.reader.removeprefix('monai:')}"
     if isinstance(slide, OpenSlideSlide):
         return f"OpenSlide {openslide.__library_version__}"
-    if isinstance(slide, MonaiSlide):
-        return f"MONAI with {config.reader.partition(':')[2]}"
-    return "tifffile" if isinstance(slide, OmeTiffSlide) else "Pillow"
+    return "tifffile" if slide.vendor == "ome-tiff" else "Pillow"
 
 
 def _levels(slide: Slide, scale: Scale | None) -> tuple[LevelFacts, ...]:
