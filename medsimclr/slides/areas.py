@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from medsimclr.slides import density, ink, tissue
 
 __all__ = [
-    "AREA_NAMES",
     "AREA_THRESHOLDS",
     "BLANK",
     "INK",
@@ -21,24 +20,33 @@ __all__ = [
 ]
 
 NEITHER = 0
+"""Specks, dust, shadows and black folds."""
 TISSUE = 1
 INK = 2
 BLANK = 3
-AREA_NAMES = {NEITHER: "neither", TISSUE: "tissue", INK: "ink", BLANK: "blank"}
-"""Names of the codes; neither are specks, dust, shadows and black folds."""
 
 
 def _thresholds() -> dict[str, float]:
-    """Collect every threshold by name, its unit last: od, level (grey, 0..255), px or share."""
+    """Collect every threshold by name, its unit last.
+
+    Units: od, level (grey, 0..255), px, share, percentile, cores, channel (0 red, 1 green, 2 blue).
+    """
     limits = {
         "glass_least_level": density.GLASS_LEAST_LEVEL,
         "glass_most_tint_level": density.GLASS_MOST_TINT,
+        "glass_percentile": density.GLASS_PERCENTILE,
+        "glass_absent_percentile": density.NO_GLASS_PERCENTILE,
+        "glass_least_share": density.LEAST_GLASS_SHARE,
+        "dark_ground_least_share": tissue.LEAST_DARK_SHARE,
+        "dark_ground_most_glass_share": tissue.MOST_GLASS_SHARE,
+        "dark_ground_percentile": tissue.GROUND_PERCENTILE,
         "dark_ground_most_level": tissue.DARK_GROUND_LEVEL,
         "black_most_level": tissue.BLACK_LEVEL,
         "padding_most_level": density.PADDING_LEVEL,
         "tissue_least_colour_od": tissue.LEAST_COLOUR_OD,
         "tissue_least_grey_od": tissue.LEAST_GREY_OD,
         "tissue_least_signal_level": tissue.LEAST_SIGNAL_LEVELS,
+        "tissue_signal_blur_px": tissue.SIGNAL_BLUR_PX,
         "tissue_least_speck_px": tissue.LEAST_SPECK_PX,
         "tissue_colour_closing_px": tissue.COLOUR_CLOSING_PX,
         "tissue_signal_closing_px": tissue.SIGNAL_CLOSING_PX,

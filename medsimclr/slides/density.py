@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 __all__ = [
     "GLASS_LEAST_LEVEL",
     "GLASS_MOST_TINT",
+    "GLASS_PERCENTILE",
+    "LEAST_GLASS_SHARE",
+    "NO_GLASS_PERCENTILE",
     "PADDING_LEVEL",
     "density_table",
     "glass_rgb",
@@ -25,8 +28,12 @@ GLASS_MOST_TINT = 25
 PADDING_LEVEL = 8
 """Scanners fill what they did not scan with black up to this grey level."""
 
-_GLASS_PERCENTILE, _NO_GLASS_PERCENTILE = 75, 99
-_LEAST_GLASS_SHARE = 0.01
+GLASS_PERCENTILE = 75
+"""Percentile of the grey levels of glass that is its colour."""
+NO_GLASS_PERCENTILE = 99
+"""Percentile of the brightest channel that stands for glass where there is none."""
+LEAST_GLASS_SHARE = 0.01
+"""Least share of the pixels that is glass, for its colour to be taken from them."""
 
 
 def density_table(glass_3: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -48,10 +55,10 @@ def glass_rgb(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.float32]:
     blue_HW, tint_HW = sample_HW3[:, :, 2], high_HW - low_HW
     most_HW = np.where(blue_HW == low_HW, np.uint8(2 * GLASS_MOST_TINT), np.uint8(GLASS_MOST_TINT))
     is_glass_HW = (low_HW > GLASS_LEAST_LEVEL) & (tint_HW < most_HW)
-    if is_glass_HW.mean() < _LEAST_GLASS_SHARE:
-        return np.full(3, _percentile(high_HW, _NO_GLASS_PERCENTILE), np.float32)
+    if is_glass_HW.mean() < LEAST_GLASS_SHARE:
+        return np.full(3, _percentile(high_HW, NO_GLASS_PERCENTILE), np.float32)
     levels = [
-        _percentile(np.asarray(level_HW), _GLASS_PERCENTILE, among_HW=is_glass_HW.view(np.uint8))
+        _percentile(np.asarray(level_HW), GLASS_PERCENTILE, among_HW=is_glass_HW.view(np.uint8))
         for level_HW in cv2.split(sample_HW3)
     ]
     return np.array(levels, np.float32)

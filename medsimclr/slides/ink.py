@@ -64,6 +64,7 @@ class Pen:
         return {
             "least_core_od": self.least_core_od,
             "least_fringe_od": self.least_fringe_od,
+            "flat_channel": self.flat_channel,
             "least_red_share": self.red_share[0],
             "most_red_share": self.red_share[1],
             "least_green_share": self.green_share[0],

@@ -1,4 +1,4 @@
-"""Where the tissue is: a mask over a thumbnail, and the share of a mask in boxes.
+"""What marks tissue on a thumbnail, and the share of a mask in boxes.
 
 Brightfield (H&E, IHC, any dye): a pixel is tissue by the colour of its optical density relative to
 the slide's own glass, since dyes absorb one colour more than another while dust, shadows and the
@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from medsimclr.slides.density import (
     GLASS_LEAST_LEVEL,
     density_table,
-    glass_rgb,
     highest_channel,
     lowest_channel,
 )
@@ -24,17 +23,20 @@ __all__ = [
     "BLACK_LEVEL",
     "COLOUR_CLOSING_PX",
     "DARK_GROUND_LEVEL",
+    "GROUND_PERCENTILE",
     "LEAST_COLOUR_OD",
+    "LEAST_DARK_SHARE",
     "LEAST_GREY_OD",
     "LEAST_SIGNAL_LEVELS",
     "LEAST_SPECK_PX",
+    "MOST_GLASS_SHARE",
+    "SIGNAL_BLUR_PX",
     "SIGNAL_CLOSING_PX",
     "has_dark_ground",
     "joined",
     "signal_mask",
     "stain_mask",
     "tissue_fraction",
-    "tissue_mask",
 ]
 
 # Chosen here on H&E from six sources, Giemsa and DAPI: pale stroma counts, glass (99th percentile
@@ -57,25 +59,18 @@ COLOUR_CLOSING_PX = 5
 SIGNAL_CLOSING_PX = 21
 """Gaps of fluorescent tissue up to this breadth are closed, pixels of the thumbnail."""
 
-_SIGNAL_BLUR_PX = 2.0
-_GROUND_PERCENTILE = 5
-_LEAST_DARK_SHARE, _MOST_GLASS_SHARE = 0.1, 0.02
+SIGNAL_BLUR_PX = 2.0
+"""Standard deviation of the blur that smoothes fluorescence, pixels of the thumbnail."""
+GROUND_PERCENTILE = 5
+"""Percentile of the smoothed grey levels that is the darkest ground of fluorescence."""
+LEAST_DARK_SHARE = 0.1
+"""Fluorescence has a dark ground on more than this share of the pixels,"""
+MOST_GLASS_SHARE = 0.02
+"""and what would be glass on less than this one."""
+
 # Densities in thousandths fit int16, for which OpenCV has vector code.
 _PER_OD = 1000
 _ROWS_AT_ONCE = 64
-
-
-def tissue_mask(thumbnail_HW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Return where a thumbnail shows tissue or ink; all False on a blank slide.
-
-    Args:
-        thumbnail_HW3: RGB, best at 4 to 16 um/px, where nuclei blend into tissue.
-    """
-    thumbnail_HW3 = np.ascontiguousarray(thumbnail_HW3)
-    if has_dark_ground(thumbnail_HW3):
-        return joined(signal_mask(thumbnail_HW3), closing_px=SIGNAL_CLOSING_PX)
-    stained_HW = stain_mask(thumbnail_HW3, glass_3=glass_rgb(thumbnail_HW3))
-    return joined(stained_HW, closing_px=COLOUR_CLOSING_PX)
 
 
 def has_dark_ground(rgb_HW3: NDArray[np.uint8]) -> bool:
@@ -83,13 +78,13 @@ def has_dark_ground(rgb_HW3: NDArray[np.uint8]) -> bool:
     sample_HW3 = np.ascontiguousarray(rgb_HW3[::2, ::2])
     is_glass_HW = lowest_channel(sample_HW3) > GLASS_LEAST_LEVEL
     is_dark_HW = highest_channel(sample_HW3) < DARK_GROUND_LEVEL
-    return bool(is_dark_HW.mean() > _LEAST_DARK_SHARE and is_glass_HW.mean() < _MOST_GLASS_SHARE)
+    return bool(is_dark_HW.mean() > LEAST_DARK_SHARE and is_glass_HW.mean() < MOST_GLASS_SHARE)
 
 
 def signal_mask(rgb_HW3: NDArray[np.uint8]) -> NDArray[np.bool_]:
     """Return where the brightest channel, smoothed, stands out from the darkest ground."""
-    smooth_HW = cv2.GaussianBlur(highest_channel(rgb_HW3), (0, 0), _SIGNAL_BLUR_PX)
-    ground = int(np.percentile(smooth_HW[::2, ::2], _GROUND_PERCENTILE))
+    smooth_HW = cv2.GaussianBlur(highest_channel(rgb_HW3), (0, 0), SIGNAL_BLUR_PX)
+    ground = int(np.percentile(smooth_HW[::2, ::2], GROUND_PERCENTILE))
     return np.asarray(smooth_HW > min(ground + LEAST_SIGNAL_LEVELS, 255))
 
 

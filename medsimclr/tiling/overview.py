@@ -12,7 +12,7 @@ from medsimclr.slides.pixels import area_average, fit_within
 from medsimclr.slides.slide import Slide
 from medsimclr.tiling.source import Alive
 
-__all__ = ["Overview", "look_over"]
+__all__ = ["Overview", "look_over", "read_thumbnail"]
 
 # Nuclei blend into tissue at this scale; the bounds keep the mask useful and small.
 _MASK_MPP = 8.0
@@ -44,7 +44,7 @@ def look_over(
     """
     longest_px = int(np.clip(max(slide.dimensions_xy) * mpp / _MASK_MPP, *_MASK_PX))
     target_xy = fit_within(slide.dimensions_xy, max_px=longest_px)
-    thumbnail_HW3 = _thumbnail(slide, jpeg_levels, target_xy=target_xy, alive=alive)
+    thumbnail_HW3 = read_thumbnail(slide, jpeg_levels, target_xy=target_xy, alive=alive)
     return Overview(
         thumbnail_HW3=thumbnail_HW3,
         areas_HW=find_areas(thumbnail_HW3),
@@ -55,13 +55,27 @@ def look_over(
     )
 
 
-def _thumbnail(
+def read_thumbnail(
     slide: Slide,
     jpeg_levels: dict[int, JpegLevel],
     *,
     target_xy: tuple[int, int],
     alive: Alive,
 ) -> npt.NDArray[np.uint8]:
+    """Return the whole slide, area-averaged, block by block from the coarsest level that suffices.
+
+    OpenSlide's own thumbnail reads its level whole, gigabytes where there is no pyramid, and
+    resamples with Lanczos, which rings at tissue borders.
+
+    Args:
+        slide: the open slide.
+        jpeg_levels: its levels that can be read without OpenSlide.
+        target_xy: width and height asked, at most those of level 0.
+        alive: called block by block.
+
+    Returns:
+        RGB uint8, (H, W, 3).
+    """
     level = max(
         level
         for level, size_xy in enumerate(slide.level_dimensions_xy)

@@ -1,10 +1,11 @@
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from medsimclr.slides import density, ink, tissue
 from medsimclr.slides.areas import (
-    AREA_NAMES,
     AREA_THRESHOLDS,
     BLANK,
     INK,
@@ -14,8 +15,8 @@ from medsimclr.slides.areas import (
     find_areas,
 )
 from medsimclr.slides.opening import open_slide
-from medsimclr.slides.tissue import tissue_mask
 from tests.slides.pen_strokes import paint_stroke
+from tests.slides.whole_slide import thumbnail_of
 
 GLASS, PINK, NAVY, SMOKE = (242, 242, 242), (215, 130, 180), (30, 50, 150), (20, 20, 20)
 
@@ -98,16 +99,9 @@ def test_find_areas_takes_the_smallest_thumbnails(size_hw):
 )
 def test_areas_of_real_slides_are_what_the_eye_sees(shared_data, name, tissue, ink, blank):
     with open_slide(shared_data / "slides" / name) as slide:
-        areas_HW = find_areas(slide.thumbnail(max_px=1024))
+        areas_HW = find_areas(thumbnail_of(slide, max_px=1024))
     assert shares(areas_HW) == pytest.approx([0.0, tissue, ink, blank], abs=0.01)
     assert ((areas_HW == INK).any()) == (ink > 0)
-
-
-@pytest.mark.parametrize("name", ["cmu_small_region.svs", "fluorescence_dapi.ndpi"])
-def test_without_ink_tissue_is_the_tissue_mask(shared_data, name):
-    with open_slide(shared_data / "slides" / name) as slide:
-        thumbnail_HW3 = slide.thumbnail(max_px=700)
-    np.testing.assert_array_equal(find_areas(thumbnail_HW3) == TISSUE, tissue_mask(thumbnail_HW3))
 
 
 def test_area_fraction_measures_each_code():
@@ -122,5 +116,18 @@ def test_area_fraction_measures_each_code():
 def test_thresholds_are_numbers_with_units_that_json_keeps():
     assert json.loads(json.dumps(AREA_THRESHOLDS)) == AREA_THRESHOLDS
     units = {name.rsplit("_", 1)[1] for name in AREA_THRESHOLDS}
-    assert units == {"od", "level", "px", "share", "cores"}
-    assert set(AREA_NAMES) == {NEITHER, TISSUE, INK, BLANK}
+    assert units == {"od", "level", "px", "share", "percentile", "channel", "cores"}
+
+
+def test_every_number_that_areas_hang_on_is_among_the_thresholds():
+    # Private numbers are of the computation: they change no mask.
+    numbers = [
+        getattr(module, name)
+        for module in (density, ink, tissue)
+        for name in module.__all__
+        if name.isupper() and name != "PENS"
+    ]
+    for pen in ink.PENS:
+        limits = [limit for name, limit in dataclasses.asdict(pen).items() if name != "name"]
+        numbers.extend(np.hstack(limits).tolist())
+    assert sorted(AREA_THRESHOLDS.values()) == sorted(numbers)

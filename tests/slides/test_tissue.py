@@ -3,14 +3,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medsimclr.slides.areas import TISSUE, find_areas
 from medsimclr.slides.opening import open_slide
-from medsimclr.slides.tissue import has_dark_ground, stain_mask, tissue_fraction, tissue_mask
+from medsimclr.slides.tissue import has_dark_ground, stain_mask, tissue_fraction
 from tests.references.stained import stained_loops
 from tests.references.tissue_fraction import tissue_fraction_loops
+from tests.slides.whole_slide import thumbnail_of
 
 # Ruifrok & Johnston 2001: optical density per unit of stain.
 HAEMATOXYLIN, EOSIN, DAB = [0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]
 FADED = [0.58, 0.58, 0.58]
+
+
+def _tissue(thumbnail_HW3):
+    return find_areas(thumbnail_HW3) == TISSUE
 
 
 def _stained(stain, amount, *, glass=(242, 242, 242), seed=0):
@@ -30,16 +36,21 @@ def _stained(stain, amount, *, glass=(242, 242, 242), seed=0):
         (EOSIN, 0.1),
         (DAB, 0.3),
         (DAB, 0.08),
-        (DAB, 1.2),
+        (DAB, 0.6),
         (FADED, 0.16),
     ],
 )
-def test_tissue_mask_finds_stained_tissue_to_the_pixel(stain, amount):
-    mask_HW = tissue_mask(_stained(stain, amount))
-    assert mask_HW.dtype == np.bool_
+def test_tissue_finds_stained_tissue_to_the_pixel(stain, amount):
+    mask_HW = _tissue(_stained(stain, amount))
     assert mask_HW[61:239, 81:319].all()
     mask_HW[59:241, 79:321] = False
     assert not mask_HW.any()
+
+
+def test_dense_brown_is_stained():
+    # Flat as no tissue is, it would count as the ink of a red pen.
+    mask_HW = stain_mask(_stained(DAB, 1.2), glass_3=np.full(3, 242, np.float32))
+    assert mask_HW[61:239, 81:319].all()
 
 
 def test_stain_mask_equals_loop_reference():
@@ -62,26 +73,26 @@ def test_dark_ground_is_told_from_glass(level, is_dark):
     assert has_dark_ground(slide_HW3) == is_dark
 
 
-def test_tissue_mask_on_yellow_glass_finds_the_tissue_alone():
-    mask_HW = tissue_mask(_stained(EOSIN, 0.3, glass=(248, 240, 214)))
+def test_tissue_on_yellow_glass_finds_the_tissue_alone():
+    mask_HW = _tissue(_stained(EOSIN, 0.3, glass=(248, 240, 214)))
     assert mask_HW.mean() == pytest.approx(180 * 240 / (300 * 400), abs=0.01)
 
 
-def test_tissue_mask_with_black_scanner_padding_finds_the_tissue_alone():
+def test_tissue_with_black_scanner_padding_finds_the_tissue_alone():
     slide_HW3 = np.zeros((300, 1600, 3), np.uint8)
     slide_HW3[:, :400] = _stained(EOSIN, 0.3)
-    mask_HW = tissue_mask(slide_HW3)
+    mask_HW = _tissue(slide_HW3)
     assert mask_HW[:, :400].mean() == pytest.approx(180 * 240 / (300 * 400), abs=0.01)
     assert not mask_HW[:, 402:].any()
 
 
-def test_tissue_mask_joins_nuclei_on_a_dark_ground():
+def test_tissue_joins_nuclei_on_a_dark_ground():
     generator = np.random.default_rng(0)
     slide_HW3 = generator.integers(0, 5, (300, 400, 3)).astype(np.uint8)
     for y in range(60, 240, 22):
         for x in range(80, 320, 22):
             slide_HW3[y : y + 6, x : x + 6, 2] = 120
-    mask_HW = tissue_mask(slide_HW3)
+    mask_HW = _tissue(slide_HW3)
     assert mask_HW[62:238, 82:304].all()
     mask_HW[50:250, 70:330] = False
     assert not mask_HW.any()
@@ -89,22 +100,22 @@ def test_tissue_mask_joins_nuclei_on_a_dark_ground():
 
 @pytest.mark.parametrize("level", [0, 5, 20, 128, 200, 243, 255])
 @pytest.mark.parametrize("noise", [0, 3])
-def test_tissue_mask_of_a_blank_slide_is_empty(level, noise):
+def test_tissue_of_a_blank_slide_is_empty(level, noise):
     deviation = np.random.default_rng(0).normal(0, noise, (200, 300, 3))
     blank_HW3 = np.clip(level + deviation, 0, 255).round().astype(np.uint8)
-    assert not tissue_mask(blank_HW3).any()
+    assert not _tissue(blank_HW3).any()
 
 
-def test_tissue_mask_passes_over_a_faint_shadow_and_a_speck():
+def test_tissue_passes_over_a_faint_shadow_and_a_speck():
     slide_HW3 = np.full((200, 300, 3), 242, np.uint8)
     slide_HW3[:, 150:] = 222
     slide_HW3[50:53, 50:53] = (200, 40, 120)
-    assert not tissue_mask(slide_HW3).any()
+    assert not _tissue(slide_HW3).any()
 
 
 @pytest.mark.parametrize("size_hw", [(1, 1), (1, 40), (3, 2)])
-def test_tissue_mask_takes_the_smallest_thumbnails(size_hw):
-    assert tissue_mask(np.full((*size_hw, 3), 240, np.uint8)).shape == size_hw
+def test_tissue_takes_the_smallest_thumbnails(size_hw):
+    assert _tissue(np.full((*size_hw, 3), 240, np.uint8)).shape == size_hw
 
 
 @pytest.mark.parametrize(
@@ -119,9 +130,9 @@ def test_tissue_mask_takes_the_smallest_thumbnails(size_hw):
         ("tcga-cr-7395-01a-01-ts1.svs", 0.59, 0.66),
     ],
 )
-def test_tissue_mask_of_real_slides_covers_what_the_eye_sees(shared_data, name, low, high):
+def test_tissue_of_real_slides_covers_what_the_eye_sees(shared_data, name, low, high):
     with open_slide(shared_data / "slides" / name) as slide:
-        mask_HW = tissue_mask(slide.thumbnail(max_px=1024))
+        mask_HW = _tissue(thumbnail_of(slide, max_px=1024))
     assert low < mask_HW.mean() < high
 
 
@@ -133,9 +144,9 @@ def test_tissue_mask_of_real_slides_covers_what_the_eye_sees(shared_data, name, 
         ("tcga-cr-7395-01a-01-ts1.svs", (450, 600), (60, 300)),
     ],
 )
-def test_tissue_mask_of_real_slides_is_in_its_place(shared_data, name, tissue_rc, glass_rc):
+def test_tissue_of_real_slides_is_in_its_place(shared_data, name, tissue_rc, glass_rc):
     with open_slide(shared_data / "slides" / name) as slide:
-        mask_HW = tissue_mask(slide.thumbnail(max_px=1024))
+        mask_HW = _tissue(thumbnail_of(slide, max_px=1024))
 
     def share_around(rc):
         return mask_HW[rc[0] - 15 : rc[0] + 15, rc[1] - 15 : rc[1] + 15].mean()
@@ -144,9 +155,9 @@ def test_tissue_mask_of_real_slides_is_in_its_place(shared_data, name, tissue_rc
     assert share_around(glass_rc) < 0.02
 
 
-def test_tissue_mask_of_the_nearly_blank_slide_is_empty(shared_data):
+def test_tissue_of_the_nearly_blank_slide_is_empty(shared_data):
     with open_slide(shared_data / "broken" / "sm_image.dcm") as slide:
-        assert not tissue_mask(slide.thumbnail(max_px=512)).any()
+        assert not _tissue(thumbnail_of(slide, max_px=512)).any()
 
 
 _edges = st.lists(st.floats(-4, 16), min_size=2, max_size=2, unique=True).map(sorted)
