@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medsimclr.errors import SlideError, UnsafeInputError
-from medsimclr.slides.pixels import area_average, fit_within, on_background
+from medsimclr.slides.pixels import on_background
 from medsimclr.slides.scale import MppSource
 
 __all__ = ["ImageSlide"]
@@ -54,14 +54,6 @@ class ImageSlide:
         rows, columns = inside_HW3.shape[:2]
         region_HW3[top : top + rows, left : left + columns] = inside_HW3
         return region_HW3
-
-    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
-        """Return the whole image, area-averaged; see Slide."""
-        return area_average(
-            lambda x, y, width, height: self._image_HW3[y : y + height, x : x + width],
-            size_xy=self.dimensions_xy,
-            target_xy=fit_within(self.dimensions_xy, max_px=max_px),
-        )
 
     def close(self) -> None:
         """Free the pixels."""

@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsimclr.errors import ConfigError, SlideError
-from medsimclr.slides.level_thumbnail import level_thumbnail
 from medsimclr.slides.openslide_slide import background_rgb
 from medsimclr.slides.pixels import on_background
 from medsimclr.slides.scale import MppSource
@@ -121,10 +120,6 @@ class MonaiSlide:
                 level, (left, top), (right - left, bottom - top)
             )
         return region_HW3
-
-    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
-        """Return the whole slide, area-averaged; see Slide."""
-        return level_thumbnail(self, max_px=max_px)
 
     def close(self) -> None:
         """Free the file."""

@@ -17,7 +17,6 @@ import tifffile
 from numpy.typing import NDArray
 
 from medsimclr.errors import MedSimCLRError, SlideError
-from medsimclr.slides.level_thumbnail import level_thumbnail
 from medsimclr.slides.ome_xml import OmeImage, choose_image, parse_ome_xml
 from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 
@@ -128,10 +127,6 @@ class OmeTiffSlide:
                     y0 - row * tall : y1 - row * tall, x0 - column * wide : x1 - column * wide
                 ]
         return region_HW3
-
-    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
-        """Return the whole slide, area-averaged; see Slide."""
-        return level_thumbnail(self, max_px=max_px)
 
     def close(self) -> None:
         """Free the file."""

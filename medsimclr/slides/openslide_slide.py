@@ -10,7 +10,6 @@ import openslide
 from numpy.typing import NDArray
 
 from medsimclr.errors import SlideError
-from medsimclr.slides.level_thumbnail import level_thumbnail
 from medsimclr.slides.pixels import on_background
 from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 
@@ -60,14 +59,6 @@ class OpenSlideSlide:
                 "Copy the slide anew."
             ) from error
         return on_background(np.asarray(region), background_rgb=self._background_rgb)
-
-    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
-        """Return the whole slide, area-averaged; see Slide.
-
-        OpenSlide's own thumbnail reads its level whole, gigabytes where there is no pyramid, and
-        resamples with Lanczos, which rings at tissue borders.
-        """
-        return level_thumbnail(self, max_px=max_px)
 
     def close(self) -> None:
         """Free the file."""

@@ -68,9 +68,6 @@ class Slide(Protocol):
             SlideError: The pixels cannot be decoded.
         """
 
-    def thumbnail(self, *, max_px: int) -> NDArray[np.uint8]:
-        """Return the whole slide as (H, W, 3) RGB, area-averaged, longer side at most max_px."""
-
     def close(self) -> None:
         """Free the file; the slide cannot be read afterwards."""
 

@@ -13,6 +13,7 @@ from medsimclr.errors import SlideError, UnsafeInputError
 from medsimclr.slides.image_slide import ImageSlide
 from tests.references.area_average import area_average_loops
 from tests.references.pyramid import noise_levels
+from tests.slides.whole_slide import thumbnail_of
 
 (NOISE_HW3,) = noise_levels((60, 40))
 
@@ -39,14 +40,14 @@ def test_read_region_returns_the_pixels_and_white_beyond_the_borders(tmp_path, s
 def test_a_region_is_a_copy(tmp_path):
     with ImageSlide(_write(tmp_path / "a.png")) as slide:
         slide.read_region((0, 0), level=0, size_xy=(60, 40))[:] = 0
-        slide.thumbnail(max_px=60)[:] = 0
-        np.testing.assert_array_equal(slide.thumbnail(max_px=60), NOISE_HW3)
+        thumbnail_of(slide, max_px=60)[:] = 0
+        np.testing.assert_array_equal(thumbnail_of(slide, max_px=60), NOISE_HW3)
 
 
 @pytest.mark.parametrize("max_px", [100, 60, 31])
 def test_thumbnail_is_the_area_average(tmp_path, max_px):
     with ImageSlide(_write(tmp_path / "a.png")) as slide:
-        thumbnail = slide.thumbnail(max_px=max_px)
+        thumbnail = thumbnail_of(slide, max_px=max_px)
     assert max(thumbnail.shape) == min(max_px, 60)
     expected = area_average_loops(NOISE_HW3, (thumbnail.shape[1], thumbnail.shape[0]))
     assert np.abs(thumbnail - expected).max() <= 0.501
@@ -117,7 +118,7 @@ def test_damaged_images_open_or_raise_our_errors(tmp_path_factory, image_format,
     path = tmp_path_factory.mktemp("damaged") / "a.img"
     path.write_bytes(data[: max(1, int(keep * len(data)))])
     with contextlib.suppress(SlideError, UnsafeInputError), ImageSlide(path) as slide:
-        assert slide.thumbnail(max_px=4).shape[2] == 3
+        assert thumbnail_of(slide, max_px=4).shape[2] == 3
 
 
 def test_real_photographs_open(shared_data):

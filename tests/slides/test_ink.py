@@ -8,6 +8,7 @@ from medsimclr.slides.density import glass_rgb
 from medsimclr.slides.ink import PENS, ink_mask
 from medsimclr.slides.opening import open_slide
 from tests.slides.pen_strokes import paint_stroke
+from tests.slides.whole_slide import thumbnail_of
 
 DAB, BLUE_HAEMATOXYLIN = (0.27, 0.57, 0.78), (0.55, 0.43, 0.24)
 
@@ -17,10 +18,10 @@ def find_ink(rgb_HW3):
 
 
 @functools.cache
-def thumbnail_of(shared_data, name):
+def real_thumbnail(shared_data, name):
     """A thumbnail of at most 2048 px."""
     with open_slide(shared_data / "slides" / name) as slide:
-        return slide.thumbnail(max_px=2048)
+        return thumbnail_of(slide, max_px=2048)
 
 
 def reduced(rgb_HW3, max_px):
@@ -34,7 +35,7 @@ def read_rgb(path):
 
 @pytest.mark.parametrize("max_px", [512, 700, 1024, 1400, 2048])
 def test_ink_of_the_ink_slide_is_found_in_its_place_at_every_scale(shared_data, max_px):
-    ink_HW = find_ink(reduced(thumbnail_of(shared_data, "flat_ink.jpeg"), max_px))
+    ink_HW = find_ink(reduced(real_thumbnail(shared_data, "flat_ink.jpeg"), max_px))
     assert 0.009 < ink_HW.mean() < 0.0105
     height, width = ink_HW.shape
     # The pen's core lies at 695 to 715 of 1024 columns and 140 to 160 of 183 rows.
@@ -55,12 +56,12 @@ def test_ink_of_the_ink_slide_is_found_in_its_place_at_every_scale(shared_data, 
 )
 @pytest.mark.parametrize("max_px", [512, 1024, 2048])
 def test_stained_tissue_is_no_ink(shared_data, name, max_px):
-    assert not find_ink(reduced(thumbnail_of(shared_data, name), max_px)).any()
+    assert not find_ink(reduced(real_thumbnail(shared_data, name), max_px)).any()
 
 
 @pytest.mark.parametrize("reduction", [1, 2, 4, 8])
 def test_giemsa_is_no_ink_but_black_mineral_cannot_be_told_from_a_black_pen(shared_data, reduction):
-    marrow_HW3 = thumbnail_of(shared_data, "bone_marrow_jpeg.dcm")
+    marrow_HW3 = real_thumbnail(shared_data, "bone_marrow_jpeg.dcm")
     size_xy = (957 // reduction, 715 // reduction)
     small_HW3 = cv2.resize(marrow_HW3, size_xy, interpolation=cv2.INTER_AREA)
     ink_HW = find_ink(small_HW3)
@@ -100,7 +101,7 @@ def test_tiles_of_tissue_hold_no_ink(shared_data):
     ],
 )
 def test_strokes_over_tissue_are_found(shared_data, name, pen_rgb, least):
-    painted_HW3, stroke_HW = paint_stroke(reduced(thumbnail_of(shared_data, name), 1024), pen_rgb)
+    painted_HW3, stroke_HW = paint_stroke(reduced(real_thumbnail(shared_data, name), 1024), pen_rgb)
     ink_HW = find_ink(painted_HW3)
     kernel_KK = np.ones((5, 5), np.uint8)
     assert ink_HW[cv2.erode(stroke_HW.astype(np.uint8), kernel_KK) > 0].mean() >= least
@@ -141,7 +142,7 @@ def test_strokes_over_an_immunostain_are_found(pen_rgb):
 
 
 def test_a_pen_of_the_colour_of_the_dye_is_not_told_from_it(shared_data):
-    marrow_HW3 = thumbnail_of(shared_data, "bone_marrow_jpeg.dcm")
+    marrow_HW3 = real_thumbnail(shared_data, "bone_marrow_jpeg.dcm")
     painted_HW3, stroke_HW = paint_stroke(marrow_HW3, (30, 50, 150))
     assert (find_ink(painted_HW3) & stroke_HW).sum() <= (find_ink(marrow_HW3) & stroke_HW).sum()
 

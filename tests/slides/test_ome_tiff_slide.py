@@ -14,6 +14,7 @@ from medsimclr.slides.opening import open_slide
 from tests.references.area_average import area_average_loops
 from tests.references.ome_tiff import OME_HEAD, write_described, write_ome
 from tests.references.pyramid import noise_levels, write_pyramid
+from tests.slides.whole_slide import thumbnail_of
 
 LEVELS = noise_levels((300, 210), (150, 105), (75, 52))
 TWO_SIZES = {"PhysicalSizeX": 0.25, "PhysicalSizeY": 0.26}
@@ -145,7 +146,7 @@ def test_the_cache_of_decoded_tiles_is_bounded(tmp_path, monkeypatch):
 
 def test_thumbnail_is_the_area_average_of_the_level_that_suffices(tmp_path):
     with OmeTiffSlide(write_ome(tmp_path / "a.ome.tif", LEVELS)) as slide:
-        thumbnail = slide.thumbnail(max_px=100)
+        thumbnail = thumbnail_of(slide, max_px=100)
     expected = area_average_loops(LEVELS[1], (100, 70))
     assert np.abs(thumbnail - expected).max() <= 0.501
 

@@ -5,11 +5,13 @@ import openslide
 import pytest
 
 from medsimclr.errors import SlideError
-from medsimclr.slides import level_thumbnail, pixels
+from medsimclr.slides import pixels
 from medsimclr.slides.openslide_slide import OpenSlideSlide
 from medsimclr.slides.scale import resolve_mpp
+from medsimclr.tiling import overview
 from tests.references.area_average import area_average_loops
 from tests.references.pyramid import noise_levels, write_pyramid
+from tests.slides.whole_slide import thumbnail_of
 
 APERIO = "Aperio Image Library v11.2.1\r\n256x256 (64x64)|AppMag = 20"
 
@@ -54,7 +56,7 @@ def test_read_region_takes_the_background_colour_of_the_slide(tmp_path, monkeypa
 def test_thumbnail_is_the_area_average_of_the_coarsest_level_that_suffices(tmp_path, max_px):
     levels = noise_levels((256, 208), (64, 52))
     with OpenSlideSlide(write_pyramid(tmp_path / "a.tif", levels)) as slide:
-        thumbnail = slide.thumbnail(max_px=max_px)
+        thumbnail = thumbnail_of(slide, max_px=max_px)
     source = levels[1] if max_px <= 64 else levels[0]
     longer = min(max_px, 256)
     assert thumbnail.shape == (round(208 * longer / 256), longer, 3)
@@ -65,10 +67,10 @@ def test_thumbnail_is_the_area_average_of_the_coarsest_level_that_suffices(tmp_p
 def test_thumbnail_read_in_blocks_is_the_same(tmp_path, monkeypatch):
     path = write_pyramid(tmp_path / "a.tif", noise_levels((256, 208), (64, 52)))
     with OpenSlideSlide(path) as slide:
-        whole = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
+        whole = [thumbnail_of(slide, max_px=max_px) for max_px in (200, 50)]
         in_blocks = functools.partial(pixels.area_average, block_px=37)
-        monkeypatch.setattr(level_thumbnail, "area_average", in_blocks)
-        blocked = [slide.thumbnail(max_px=max_px) for max_px in (200, 50)]
+        monkeypatch.setattr(overview, "area_average", in_blocks)
+        blocked = [thumbnail_of(slide, max_px=max_px) for max_px in (200, 50)]
     for one, other in zip(whole, blocked, strict=True):
         assert np.abs(one.astype(int) - other).max() <= 1  # float32 sums may round either way
 
@@ -214,7 +216,7 @@ def test_label_and_macro_images_are_never_opened(shared_data, monkeypatch):
 
     monkeypatch.setattr(openslide.OpenSlide, "associated_images", property(refuse))
     with OpenSlideSlide(shared_data / "slides" / "cmu_small_region.svs") as slide:
-        assert slide.thumbnail(max_px=100).shape == (100, 75, 3)
+        assert thumbnail_of(slide, max_px=100).shape == (100, 75, 3)
         assert slide.read_region((0, 0), level=0, size_xy=(5, 4)).shape == (4, 5, 3)
 
 
