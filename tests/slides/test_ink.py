@@ -184,4 +184,4 @@ def test_ink_mask_takes_the_smallest_thumbnails(size_hw):
 
 def test_pens_name_each_limit_with_its_unit():
     for pen in PENS:
-        assert all(name.rsplit("_", 1)[1] in ("od", "share") for name in pen.limits())
+        assert all(name.rsplit("_", 1)[1] in ("od", "share", "channel") for name in pen.limits())
