@@ -10,7 +10,7 @@ import pytest
 
 from medsimclr.errors import IntegrityError
 from medsimclr.store import safe_open
-from medsimclr.store.reader import TileStore, read_root_meta
+from medsimclr.store.reader import TileStore, read_root_meta, read_slide_meta
 from medsimclr.store.safe_open import open_below, read_below, sha256_below
 from medsimclr.store.verify import verify_store
 
@@ -64,6 +64,12 @@ def test_verify_names_a_slide_whose_folder_is_a_link(store, tmp_path):
     _link(store / "b", tmp_path / "elsewhere")
     (damage,) = verify_store(store).damages
     assert str(damage) == "slide b: . is a link, which is not followed: its tiles are missing"
+
+
+def test_a_slide_that_became_a_link_after_it_was_listed_is_not_followed(store, tmp_path):
+    _link(store / "b", tmp_path / "elsewhere")
+    with pytest.raises(IntegrityError, match="'b' is a link or no folder, and links are not"):
+        read_slide_meta(store, "b")
 
 
 @pytest.mark.parametrize("place", ["zarr.json", "images/c/0/0/0/0", "label/c/0"])
