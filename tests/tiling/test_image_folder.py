@@ -89,6 +89,18 @@ def test_the_slide_says_how_its_images_became_tiles(
     assert slide.mpp == (mpps[0] if mpps[0] == mpps[1] else None)
 
 
+def test_the_grid_of_an_image_of_several_levels_ends_with_the_image(
+    run_tile, write_slide, tmp_path
+):
+    (tmp_path / "images").mkdir()
+    write_slide(tmp_path / "images" / "a.tiff", mpp=0.5, size_xy=(1200, 1000))
+    (tmp_path / "images" / "labels.csv").write_text("image,slide,mpp\na.tiff,s,0.5\n")
+    report = run_tile(tmp_path / "images", mpp=1.0, tile_px=64)
+    assert report.written == {"s": (600 // 64) * (500 // 64)}
+    (slide,) = TileStore(tmp_path / "s.zarr").slides
+    assert (slide.level, slide.level_mpp, slide.resampling) == (1, 1.0, "none")
+
+
 def test_images_without_scale_record_none(folder, run_tile, tmp_path):
     path, _ = folder("image\na.png\n", {"a.png": (32, 32)})
     run_tile(path, **_KEEP)
