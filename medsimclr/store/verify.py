@@ -68,6 +68,7 @@ def verify_store(
     slide_ids = committed_slides(path)
     n_tiles = n_files = 0
     damages = list(_linked_slides(path))
+    n_slides = len(slide_ids) + len(damages)
     for done, slide_id in enumerate(slide_ids, start=1):
         n_files += 1
         try:
@@ -81,7 +82,7 @@ def verify_store(
         progress(done, len(slide_ids), slide_id)
     folders = (entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
     uncommitted = sorted(set(folders) - set(slide_ids))
-    return Verification(len(slide_ids), n_tiles, n_files, damages, uncommitted)
+    return Verification(n_slides, n_tiles, n_files, damages, uncommitted)
 
 
 def _linked_slides(store: Path) -> Iterator[Damage]:

@@ -62,7 +62,9 @@ def test_verify_reports_a_link_at_any_place_of_a_slide(store, tmp_path, place):
 
 def test_verify_names_a_slide_whose_folder_is_a_link(store, tmp_path):
     _link(store / "b", tmp_path / "elsewhere")
-    (damage,) = verify_store(store).damages
+    found = verify_store(store)
+    (damage,) = found.damages
+    assert (found.n_slides, found.uncommitted) == (2, [])
     assert str(damage) == "slide b: . is a link, which is not followed: its tiles are missing"
 
 
