@@ -16,9 +16,9 @@ from medsimclr.config.tile import TileConfig
 from medsimclr.config.verify import VerifyConfig
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError
 from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, remove_folder, sync_folder
-from medsimclr.files.checksum import sha256_of_file
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.store.reader import read_root_meta, read_slide_meta
+from medsimclr.store.safe_open import read_below, sha256_below
 from medsimclr.store.schema import SlideMeta
 from medsimclr.store.verify import Damage, Verification
 from medsimclr.tiling.tile import tile
@@ -26,6 +26,7 @@ from medsimclr.tiling.tile import tile
 __all__ = ["Repair", "repair"]
 
 _METADATA = "zarr.json"
+_MAX_METADATA_BYTES = 64 << 20
 
 
 @dataclass
@@ -103,7 +104,8 @@ def _mend(slide: Path, new: Path, damages: list[Damage]) -> list[str]:
             "mended: the slide, its annotation or its row of slides.csv is another one, or a "
             "library changed; tile anew with --overwrite"
         )
-    ordered = sorted(files, key=lambda name: (name == _METADATA, name))
+    # First what does not belong: a link in the place of a folder would be written through.
+    ordered = sorted(files, key=lambda name: (name == _METADATA, name in fresh.digests, name))
     with output_errors(slide):
         for name in ordered:
             target = slide / name
@@ -126,14 +128,19 @@ def _check_remains(slide: Path, fresh: SlideMeta) -> None:
         IntegrityError: one is missing or another one, so that nothing says which is right.
     """
     for name, digest in fresh.digests.items():
-        file = slide / name
-        if file.is_symlink() or not file.is_file() or sha256_of_file(file) != digest:
+        try:
+            is_same = sha256_below(slide.parent, f"{slide.name}/{name}") == digest
+        except OSError:
+            is_same = False
+        if not is_same:
             raise IntegrityError(
                 f"its metadata is damaged, and {name} is not what tiling it anew gives, so that "
                 "nothing says which is right; delete its folder and run `medsimclr tile` again"
             )
     try:
-        said = json.loads((slide / _METADATA).read_bytes())["attributes"]["medsimclr"]["source"]
+        key = f"{slide.name}/{_METADATA}"
+        content = json.loads(read_below(slide.parent, key, most_bytes=_MAX_METADATA_BYTES))
+        said = content["attributes"]["medsimclr"]["source"]
     except (OSError, ValueError, KeyError, TypeError):
         return  # too damaged to say anything
     if said != fresh.source:

@@ -52,7 +52,7 @@ def test_only_damaged_files_are_made_anew_and_the_store_is_what_it_was(tiled, by
     done = _repair(store, slides, annotations=annotations)
     assert done.mended == {
         "a": ["images/c/1/0/0/0", "images/c/2/0/0/0"],
-        "b": ["label/c/0", "mask/stranger"],
+        "b": ["mask/stranger", "label/c/0"],
     }
     assert bytes_of(store) == whole
     anew = {
@@ -85,6 +85,21 @@ def test_a_slide_with_damaged_metadata_gets_it_anew_and_loses_what_does_not_belo
     assert (store / "a" / "images/c/0/0/0/0").stat().st_ino == inode
     assert verify_store(store).damages == []
     assert tmp_path.is_dir()
+
+
+def test_a_link_in_the_place_of_a_folder_is_taken_away_and_not_written_through(
+    tiled, bytes_of, tmp_path
+):
+    store, slides, annotations = tiled
+    whole = bytes_of(store)
+    (store / "a" / "label").rename(tmp_path / "elsewhere")
+    (store / "a" / "label").symlink_to(tmp_path / "elsewhere")
+    kept = bytes_of(tmp_path / "elsewhere")
+    done = _repair(store, slides, annotations=annotations)
+    assert done.mended["a"][0] == "label"
+    assert bytes_of(store) == whole
+    assert not (store / "a" / "label").is_symlink()
+    assert bytes_of(tmp_path / "elsewhere") == kept
 
 
 def test_where_metadata_and_tiles_are_damaged_nothing_is_guessed(tiled, bytes_of):
