@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+import traceback
 import types
 import typing
 from collections.abc import Callable
@@ -56,6 +57,9 @@ class exit_on_error:
         return None
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is not None:
+            # Frames that an error keeps would keep loader processes, which outlive the last line.
+            traceback.clear_frames(error.__traceback__)
         if isinstance(error, MedSimCLRError):
             sys.stderr.write(f"medsimclr: {error}\n")
             raise SystemExit(error.exit_code) from error

@@ -29,12 +29,11 @@ def _run(config: VerifyConfig, as_json: bool) -> None:
         )
         print_lines([f"mended {name}: {len(files)} files" for name, files in done.mended.items()])
         print_lines([f"not mended {name}: {why}" for name, why in done.failed.items()])
-        print_lines([f"note: {name} was never finished; tile again" for name in found.uncommitted])
     if left:
         raise IntegrityError(
             f"{len(left)} of {found.n_slides} slides in {str(config.store)!r} are damaged; "
-            "run `medsimclr verify STORE SLIDES --repair` with the slides that it was made of, or "
-            "restore a copy."
+            "run `medsimclr verify STORE SLIDES --repair` with the slides that it was made of "
+            "(`medsimclr tile` again, where one was never finished), or restore a copy."
         )
 
 

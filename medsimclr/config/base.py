@@ -171,7 +171,10 @@ def _sentence_of(error: ValidationError) -> str:
     if missing:
         return f"{' and '.join(missing)} must be given, on the command line or in --config."
     sentences = [
-        f"{key or 'configuration'}: {problem['msg']}, got {problem['input']!r}"
+        # What a model says of several fields at once names them itself.
+        f"{key}: {problem['msg']}, got {problem['input']!r}"
+        if key
+        else problem["msg"].removeprefix("Value error, ")
         for key, problem in zip(keys, problems, strict=True)
     ]
     return f"{'; '.join(sentences)}."

@@ -79,6 +79,10 @@ class TileConfig(CommandConfig):
             raise ValueError("give --stride-px or --overlap-px, not both")
         if self.preview is not None and self.preview.absolute().is_relative_to(self.out.absolute()):
             raise ValueError("--preview must lie outside of the store that --out names")
+        if self.preview is not None and any(
+            self.preview.absolute().is_relative_to(path.absolute()) for path in self.inputs
+        ):
+            raise ValueError("--preview must lie outside of the inputs, whose pictures are slides")
         if self.overlap_px is not None and self.overlap_px >= self.tile_px:
             raise ValueError(f"--overlap-px must be below --tile-px {self.tile_px}")
         return self

@@ -9,11 +9,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from medsimclr.augment.policy import AugmentationPolicy, apply_seeded
 from medsimclr.data.order import Sample
 from medsimclr.data.tile_index import TileIndex
+from medsimclr.errors import MedSimCLRError
 from medsimclr.store.reader import TileStore
 
 __all__ = ["RandomViewKind", "TileViews", "evaluation_view", "load_batches"]
@@ -65,8 +66,21 @@ class TileViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
     def __len__(self) -> int:
         return len(self._index)
 
-    def __getitems__(self, samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
-        """Read a batch of (epoch, position) samples."""
+    def __getitems__(
+        self, samples: Sequence[Sample]
+    ) -> tuple[torch.Tensor, torch.Tensor] | MedSimCLRError:
+        """Read a batch of (epoch, position) samples.
+
+        In a loader process an error of ours is given back, for `load_batches` to raise.
+        """
+        try:
+            return self._batch(samples)
+        except MedSimCLRError as error:
+            if get_worker_info() is None:
+                raise
+            return error
+
+    def _batch(self, samples: Sequence[Sample]) -> tuple[torch.Tensor, torch.Tensor]:
         if self._store is None:
             cv2.setNumThreads(0)  # loader workers already use every core
             self._store = TileStore(self._path)
@@ -84,7 +98,7 @@ class TileViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
 
     def __getitem__(self, position: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Read one tile of the first epoch, as a batch of one."""
-        return self.__getitems__([(0, position)])
+        return self._batch([(0, position)])
 
     def _view(
         self, tile_HW3: npt.NDArray[np.uint8], seed: tuple[int, int, int, int]
@@ -123,7 +137,23 @@ def load_batches(
         pin_memory=is_pinned,
         prefetch_factor=4 if n_workers else None,
     )
-    return iter(loader)
+    return _guarded(iter(loader), has_workers=n_workers > 0)
+
+
+def _guarded(batches: Any, *, has_workers: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
+    """Raise what a worker could not read as it was, and never leave a worker behind.
+
+    torch would raise it with the worker's traceback for a message, and while an error's traceback
+    keeps the iterator, its workers live on and, deaf to SIGTERM, hold up the end of the process.
+    """
+    try:
+        for batch in batches:
+            if isinstance(batch, MedSimCLRError):
+                raise batch
+            yield batch
+    finally:
+        if has_workers:
+            batches._shutdown_workers()
 
 
 def _leave_signals_to_parent(worker: int) -> None:

@@ -11,7 +11,7 @@ from PIL import Image
 
 from medsimclr.errors import SlideError, UnsafeInputError
 from medsimclr.slides.pixels import on_background
-from medsimclr.slides.scale import MppSource
+from medsimclr.slides.scale import MppSource, mpp_of_tiff_resolution
 
 __all__ = ["ImageSlide"]
 
@@ -19,11 +19,15 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 # 16-bit and float images are left out: Pillow clips them to 8 bits without a word.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_RESOLUTION_UNITS = {2: "inch", 3: "centimeter"}
+
 
 class ImageSlide:
-    """A plain image held in memory, pixels as stored: no rotation by EXIF, no mpp.
+    """A plain image held in memory, pixels as stored: no rotation by EXIF.
 
-    The dpi of a photograph is made for printers and is no scale.
+    The dpi of a photograph is made for printers and is no scale; the resolution of a TIFF is one
+    where it is finer than any printer's.
 
     Raises:
         SlideError: Pillow cannot decode it, it is not 8-bit, or it is a TIFF of several pages.
@@ -32,13 +36,12 @@ class ImageSlide:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.vendor, self._image_HW3 = _decode(path)
+        self.vendor, self._image_HW3, self.mpp_xy = _decode(path)
         height, width = self._image_HW3.shape[:2]
         self.dimensions_xy = (width, height)
         self.level_dimensions_xy: tuple[tuple[int, int], ...] = ((width, height),)
         self.level_downsamples: tuple[float, ...] = (1.0,)
-        self.mpp_xy: tuple[float, float] | None = None
-        self.mpp_source: MppSource | None = None
+        self.mpp_source: MppSource | None = "tiff resolution" if self.mpp_xy else None
         self.unread_images: tuple[str, ...] = ()
 
     def read_region(
@@ -71,8 +74,8 @@ class ImageSlide:
         self.close()
 
 
-def _decode(path: Path) -> tuple[str, NDArray[np.uint8]]:
-    """Return the format's name in lower case and the pixels (H, W, 3)."""
+def _decode(path: Path) -> tuple[str, NDArray[np.uint8], tuple[float, float] | None]:
+    """Return the format's name in lower case, the pixels (H, W, 3), and a TIFF's um/px."""
     try:
         with warnings.catch_warnings():
             # Pillow warns from 89 megapixels and refuses from twice that; only the latter counts.
@@ -81,6 +84,7 @@ def _decode(path: Path) -> tuple[str, NDArray[np.uint8]]:
                 _check_layout(image)
                 pixels = image.convert("RGBA" if image.has_transparency_data else "RGB")
                 vendor = (image.format or "image").lower()
+                mpp_xy = _tiff_mpp(image)
     except Image.DecompressionBombError as error:
         raise UnsafeInputError(
             f"{path.name!r} claims more pixels than a plain image may have ({error}). "
@@ -93,7 +97,17 @@ def _decode(path: Path) -> tuple[str, NDArray[np.uint8]]:
     pixels_HWC = np.array(pixels)
     if pixels_HWC.shape[2] == 4:
         pixels_HWC = on_background(pixels_HWC, background_rgb=(255, 255, 255))
-    return vendor, pixels_HWC
+    return vendor, pixels_HWC, mpp_xy
+
+
+def _tiff_mpp(image: Image.Image) -> tuple[float, float] | None:
+    tags = getattr(image, "tag_v2", {})
+    unit = _RESOLUTION_UNITS.get(tags.get(_RESOLUTION_UNIT, 0), "")
+    try:
+        pixels_per_unit_xy = float(tags[_X_RESOLUTION]), float(tags[_Y_RESOLUTION])
+    except (KeyError, TypeError, ValueError, ZeroDivisionError):
+        return None
+    return mpp_of_tiff_resolution(pixels_per_unit_xy, unit=unit)
 
 
 def _check_layout(image: Image.Image) -> None:

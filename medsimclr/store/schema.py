@@ -218,5 +218,6 @@ def _digest(meta: RootMeta | SlideMeta) -> str:
 def _refused(path: Path, reason: str) -> IntegrityError:
     return IntegrityError(
         f"{str(path)!r} must be the zarr.json of a medsimclr tile store (schema {SCHEMA}): "
-        f"{reason}; give the folder that `medsimclr tile --out` wrote."
+        f"{reason}; give the folder that `medsimclr tile --out` wrote. If this is it, restore the "
+        "file from a copy, or tile again with --overwrite."
     )

@@ -42,8 +42,6 @@ class Verification:
     n_tiles: int
     n_files: int
     damages: list[Damage]
-    uncommitted: list[str]
-    """Folders of slides that were never finished; tiling again sweeps them."""
 
     @property
     def damaged_slides(self) -> list[str]:
@@ -81,8 +79,9 @@ def verify_store(
             damages.extend(_damages(path, meta, root))
         progress(done, len(slide_ids), slide_id)
     folders = (entry.name for entry in os.scandir(path) if entry.is_dir(follow_symlinks=False))
-    uncommitted = sorted(set(folders) - set(slide_ids))
-    return Verification(n_slides, n_tiles, n_files, damages, uncommitted)
+    for name in sorted(set(folders) - set(slide_ids)):
+        damages.append(Damage(name, _METADATA, "is missing: lost, or the slide was never finished"))
+    return Verification(n_slides, n_tiles, n_files, damages)
 
 
 def _linked_slides(store: Path) -> Iterator[Damage]:

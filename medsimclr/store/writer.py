@@ -81,7 +81,8 @@ class StoreWriter:
         elif any(not entry.name.endswith(PARTIAL_SUFFIX) for entry in path.iterdir()):
             raise ConfigError(
                 f"--out {str(path)!r} must be new, empty or a tile store, got a folder with other "
-                "files; choose another --out."
+                "files; choose another --out, or add --overwrite if it is a store that lost its "
+                "zarr.json."
             )
         else:
             write_json(root, group_json(meta))
@@ -224,7 +225,13 @@ def _noted(
     return np.concatenate([before_M3, np.array(of_tiles, np.int64).reshape(-1, 3)])
 
 
-def check_same(path: Path, old: RootMeta, new: RootMeta) -> None:
+def check_same(
+    path: Path,
+    old: RootMeta,
+    new: RootMeta,
+    *,
+    advice: str = "repeat that configuration, choose another --out, or add --overwrite",
+) -> None:
     """Check that a store may go on with these settings.
 
     Raises:
@@ -234,7 +241,7 @@ def check_same(path: Path, old: RootMeta, new: RootMeta) -> None:
     if changes:
         raise ConfigError(
             f"store {str(path)!r} belongs to another tiling configuration ({'; '.join(changes)}); "
-            "repeat that configuration, choose another --out, or add --overwrite."
+            f"{advice}."
         )
 
 

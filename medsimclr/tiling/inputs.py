@@ -121,8 +121,10 @@ def _slides(config: TileConfig, paths: Sequence[Path]) -> Inputs:
             )
         )
     notes = _patient_notes(config, ids, rows)
-    if config.annotations is not None and len(annotations) < len(ids):
-        notes.append(f"{len(ids) - len(annotations)} of {len(ids)} slides have no annotation.")
+    if bare := [name for name in ids if config.annotations is not None and name not in annotations]:
+        notes.append(f"{len(bare)} of {len(ids)} slides have no annotation (first: {bare[0]!r}).")
+    if idle := _idle_annotations(config.annotations, annotations):
+        notes.append(f"{len(idle)} annotations name no given slide (first: {idle[0]!r}).")
     if unnamed := [file_name for file_name, names in names_of.items() if not names]:
         notes.append(
             f"{len(unnamed)} of {len(names_of)} annotations hold no area that has a class (first: "
@@ -179,6 +181,17 @@ def _annotations(folder: Path | None, slide_ids: Sequence[str]) -> dict[str, Pat
                 f"got {first.name!r} and {others[0].name!r} for {slide_id!r}; remove one of them."
             )
     return {slide_id: path for slide_id, (path,) in known.items()}
+
+
+def _idle_annotations(folder: Path | None, used: dict[str, Path]) -> list[str]:
+    files = sorted(folder.iterdir()) if folder is not None else []
+    return [
+        path.name
+        for path in files
+        if path.suffix.lower() in ANNOTATION_SUFFIXES
+        and not path.name.startswith(".")
+        and path not in used.values()
+    ]
 
 
 def _slide_rows(table: Path | None, slides: Sequence[Path]) -> dict[str, Row]:

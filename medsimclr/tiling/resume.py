@@ -1,12 +1,12 @@
 """What of a store is there already, and what stands against going on with it."""
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 from medsimclr.errors import ConfigError, SlideError
 from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, remove_folder
+from medsimclr.store.safe_open import read_below
 from medsimclr.store.schema import SlideMeta
 from medsimclr.tiling.source import TileSource
 
@@ -122,7 +122,12 @@ def clear_store(store: Path) -> None:
 
 
 def _is_tile_store(root: Path) -> bool:
+    """Tell a store of ours, also by its slides: its own metadata may be damaged or lost."""
+    return any(_speaks_of_us(path) for path in (root, *root.parent.glob("*/zarr.json")))
+
+
+def _speaks_of_us(metadata: Path) -> bool:
     try:
-        return "medsimclr" in json.loads(root.read_bytes())["attributes"]
-    except (OSError, ValueError, KeyError, TypeError):
+        return b'"medsimclr"' in read_below(metadata.parent, metadata.name, most_bytes=64 << 20)
+    except (OSError, ValueError):
         return False

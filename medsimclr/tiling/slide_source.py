@@ -94,6 +94,7 @@ class SlideSource:
             pictures={"mask": overview.areas_HW, "thumbnail": overview.thumbnail_HW3},
             tiles=self._tiles(slide, plan, jpeg, xy_N2[kept], share_N3[kept, 1:]),
             left_out_M3=np.concatenate([level0_xy_N2, reason_N[:, None]], axis=1)[~kept],
+            notes=self._notes(coverage_NC),
         )
 
     def _grid(self, slide: Slide, plan: ReadingPlan) -> npt.NDArray[np.int64]:
@@ -127,6 +128,14 @@ class SlideSource:
                 "lower --min-tissue if this is no blank slide",
             )
         return reason_N
+
+    def _notes(self, coverage_NC: npt.NDArray[np.float32]) -> tuple[str, ...]:
+        if self.annotation is None or coverage_NC.any():
+            return ()
+        return (
+            f"the annotation of {self.slide_id} covers none of its tiles; its coordinates must be "
+            "level-0 pixels of this very slide.",
+        )
 
     def _coverage(self, boxes_N4: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         coverage_NC = np.zeros((len(boxes_N4), len(self.classes)), np.float32)

@@ -47,6 +47,8 @@ class SlideTiles:
     left_out_M3: npt.NDArray[np.int64] | None = None
     """x, y at level 0 and reason of the places without a tile."""
     pictures: dict[str, npt.NDArray[np.uint8]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    """What is worth saying of the slide, though it is no error."""
 
 
 class TileSource(Protocol):

@@ -47,6 +47,12 @@ class TileReport:
 
 
 @dataclass(frozen=True)
+class _Written:
+    n_tiles: int
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class _Task:
     source: TileSource
     store: Path
@@ -80,7 +86,8 @@ def tile(
     inputs = find_inputs(config)
     meta = _root_meta(config, inputs)
     if repairing is not None:
-        check_same(repairing, read_root_meta(repairing), meta)
+        advice = "give --annotations and --slides-csv as they were given to `medsimclr tile`"
+        check_same(repairing, read_root_meta(repairing), meta, advice=advice)
     if only is not None:
         inputs = replace(inputs, sources=[s for s in inputs.sources if s.slide_id in set(only)])
         if not inputs.sources:
@@ -104,7 +111,8 @@ def tile(
             elif isinstance(outcome, MedSimCLRError):
                 raise outcome
             else:
-                report.written[slide_id] = outcome
+                report.written[slide_id] = outcome.n_tiles
+                report.notes.extend(outcome.notes)
             progress(done, len(inputs.sources), slide_id)
         if report.failed:
             writer.sweep()
@@ -144,7 +152,7 @@ def _root_meta(config: TileConfig, inputs: Inputs) -> RootMeta:
 
 def _outcomes(
     sources: Sequence[TileSource], writer: StoreWriter, config: TileConfig, lock: HeldLock
-) -> Iterator[tuple[str, int | MedSimCLRError]]:
+) -> Iterator[tuple[str, _Written | MedSimCLRError]]:
     inline = [source for source in sources if not source.is_isolated]
     isolated = [source for source in sources if source.is_isolated]
     for source in inline:
@@ -164,13 +172,13 @@ def _outcomes(
         yield task.source.slide_id, outcome
 
 
-def _write_task(task: _Task, alive: Callable[[], None]) -> int:
+def _write_task(task: _Task, alive: Callable[[], None]) -> _Written:
     return _write(task.source, StoreWriter(task.store, task.meta), alive)
 
 
 def _write(
     source: TileSource, writer: StoreWriter, alive: Callable[[], None] = lambda: None
-) -> int:
+) -> _Written:
     with reading(source):
         opened = source.open(alive)
     meta = writer.write_slide(
@@ -180,7 +188,7 @@ def _write(
         tiles=_announced(source, opened.tiles, alive),
         left_out_M3=opened.left_out_M3,
     )
-    return meta.n_tiles
+    return _Written(meta.n_tiles, opened.notes)
 
 
 def _announced(

@@ -127,3 +127,9 @@ def test_with_changes_validates_and_leaves_the_original():
         config.with_changes(tile_px=1)
     with pytest.raises(ValueError, match="frozen"):
         config.tile_px = 5
+
+
+def test_what_several_fields_must_be_together_is_one_sentence():
+    flags = {"inputs": ["a.svs"], "out": "s.zarr", "stride_px": 9, "overlap_px": 9}
+    with pytest.raises(ConfigError, match=r"^give --stride-px or --overlap-px, not both\.$"):
+        resolve(TileConfig, flags=flags)

@@ -1,3 +1,4 @@
+import multiprocessing
 from dataclasses import dataclass
 
 import albumentations as A
@@ -9,7 +10,9 @@ import torch
 from medsimclr.data.order import BatchOrder
 from medsimclr.data.tile_index import index_tiles, patients_of
 from medsimclr.data.views import TileViews, evaluation_view, load_batches
+from medsimclr.errors import IntegrityError
 from medsimclr.store.reader import TileStore
+from tests.tiny_store import write_tiny_store
 
 
 @dataclass(frozen=True)
@@ -127,3 +130,16 @@ def test_the_evaluation_view_is_the_centre_of_its_share(tile_px, view_px, side):
     assert view.shape == (view_px, view_px, 3)
     assert view.dtype == np.uint8
     np.testing.assert_array_equal(view, centre if side == view_px else expected)
+
+
+@pytest.mark.parametrize("n_workers", [0, 1])
+def test_a_damaged_tile_is_the_stores_own_error_and_leaves_no_worker(tmp_path, n_workers):
+    store = write_tiny_store(tmp_path / "s.zarr")
+    (store / "slide_2" / "images/c/0/0/0/0").unlink()
+    index = index_tiles(TileStore(store))
+    views = TileViews(store, index, kind="evaluation", view_px=32)
+    order = [[(0, position)] for position in range(len(index))]
+    batches = load_batches(views, order, n_workers=n_workers)
+    with pytest.raises(IntegrityError, match=r"^shard '.*slide_2/images/c/0/0/0/0' must be there"):
+        list(batches)
+    assert multiprocessing.active_children() == []

@@ -131,3 +131,29 @@ def test_real_photographs_open(shared_data):
             region = slide.read_region((701, 503), level=0, size_xy=(33, 21))
             expected = np.array(reference.crop((701, 503, 734, 524)))
             np.testing.assert_array_equal(region, expected)
+
+
+@pytest.mark.parametrize(
+    ("per_unit", "unit", "mpp_xy"),
+    [
+        ((20_000, 20_000), "CENTIMETER", (0.5, 0.5)),
+        ((50_800, 25_400), "INCH", (0.5, 1.0)),
+        ((300, 300), "INCH", None),
+        ((20_000, 20_000), "NONE", None),
+        ((0, 0), "CENTIMETER", None),
+    ],
+)
+def test_the_resolution_of_a_plain_tiff_is_a_scale_unless_it_is_a_printers(
+    tmp_path, per_unit, unit, mpp_xy
+):
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        np.zeros((40, 50, 3), np.uint8),
+        photometric="rgb",
+        resolution=per_unit,
+        resolutionunit=unit,
+        metadata=None,
+    )
+    with ImageSlide(tmp_path / "a.tif") as slide:
+        assert slide.mpp_xy == mpp_xy
+        assert slide.mpp_source == ("tiff resolution" if mpp_xy else None)

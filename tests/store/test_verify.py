@@ -118,13 +118,17 @@ def test_files_that_do_not_belong_there_and_links_are_found(store, tmp_path):
     ]
 
 
-def test_a_slide_that_was_never_finished_is_noted_and_is_no_damage(store):
+def test_a_slide_that_lost_its_metadata_or_was_never_finished_is_found(store):
     (store / "half").mkdir()
     try:
-        found = verify_store(store)
+        with _Changed(store / "a" / "zarr.json", None):
+            found = verify_store(store)
     finally:
         (store / "half").rmdir()
-    assert (found.damages, found.uncommitted) == ([], ["half"])
+    assert [str(damage) for damage in found.damages] == [
+        f"slide {name}: zarr.json is missing: lost, or the slide was never finished"
+        for name in ("a", "half")
+    ]
 
 
 def test_a_damaged_root_is_refused(store):

@@ -3,7 +3,7 @@
 import pytest
 
 from medsimclr.config.tile import TileConfig
-from medsimclr.errors import ConfigError, NoInputError
+from medsimclr.errors import ConfigError, IntegrityError, NoInputError
 from medsimclr.store.reader import TileStore
 
 _SIZE_XY = (704, 512)
@@ -63,6 +63,8 @@ def test_pictures_do_not_go_into_the_store(tmp_path):
     for preview in (tmp_path / "s.zarr", tmp_path / "s.zarr" / "pictures"):
         with pytest.raises(ValueError, match="--preview must lie outside of the store"):
             TileConfig(inputs=["x.svs"], out=tmp_path / "s.zarr", preview=preview)
+    with pytest.raises(ValueError, match="--preview must lie outside of the inputs"):
+        TileConfig(inputs=[tmp_path], out="s.zarr", preview=tmp_path / "pictures")
 
 
 @pytest.mark.parametrize("first_has_alias", [False, True])
@@ -111,3 +113,38 @@ def test_a_dry_run_knows_what_is_there_and_what_does_not_fit(slides, run_tile, t
         run_tile(slides, tile_px=128, dry_run=True)
     assert bytes_of(tmp_path) == before
     assert TileStore(tmp_path / "s.zarr").slides[0].slide_id == "a"
+
+
+def test_an_annotation_beside_its_slide_and_files_of_no_slide_are_noted(
+    slides, run_tile, tmp_path, write_geojson
+):
+    folder = tmp_path / "annotations"
+    folder.mkdir()
+    write_geojson(folder / "a.geojson", [("tumor", [(9000, 0), (9400, 0), (9400, 90)])])
+    write_geojson(folder / "z.geojson", [("tumor", [(320, 0), (704, 0), (704, 90)])])
+    report = run_tile(slides, annotations=folder)
+    assert report.notes[1:] == [
+        "1 of 2 slides have no annotation (first: 'b').",
+        "1 annotations name no given slide (first: 'z.geojson').",
+        "the annotation of a covers none of its tiles; its coordinates must be level-0 pixels of "
+        "this very slide.",
+    ]
+
+
+@pytest.mark.parametrize("damage", ["lost", "changed"])
+def test_a_store_whose_own_metadata_is_gone_can_be_made_anew(slides, run_tile, tmp_path, damage):
+    run_tile(slides)
+    root = tmp_path / "s.zarr" / "zarr.json"
+    if damage == "lost":
+        root.unlink()
+        with pytest.raises(
+            ConfigError, match="add --overwrite if it is a store that lost"
+        ):
+            run_tile(slides)
+    else:
+        root.write_text(root.read_text().replace('"tile_px": 64', '"tile_px": 65'))
+        with pytest.raises(
+            IntegrityError, match=r"If this is it, .* again with --overwrite"
+        ):
+            run_tile(slides)
+    assert len(run_tile(slides, overwrite=True).written) == 2

@@ -161,7 +161,7 @@ def test_slides_are_needed_and_settings_must_fit(tiled):
     _flip(store / "a" / "images/c/0/0/0/0")
     with pytest.raises(ConfigError, match=r"--repair must have the slides .* `medsimclr tile`: a"):
         _repair(store)
-    with pytest.raises(ConfigError, match=r"another tiling configuration \(classes: \['tumor'\]"):
+    with pytest.raises(ConfigError, match=r"\(classes: \['tumor'\] -> \[\]\); give --annotations"):
         _repair(store, slides)
 
 

@@ -111,7 +111,7 @@ def test_annotated_slides_have_labels_and_the_others_are_noted(
     np.testing.assert_array_equal(store.slide_table(1, "label"), np.where(is_inside, 0, -1))
     assert report.notes == [
         "no slides.csv: each slide counts as a patient of its own.",
-        "1 of 2 slides have no annotation.",
+        "1 of 2 slides have no annotation (first: 'a').",
     ]
 
 
