@@ -137,14 +137,10 @@ def test_a_store_whose_own_metadata_is_gone_can_be_made_anew(slides, run_tile, t
     root = tmp_path / "s.zarr" / "zarr.json"
     if damage == "lost":
         root.unlink()
-        with pytest.raises(
-            ConfigError, match="add --overwrite if it is a store that lost"
-        ):
+        with pytest.raises(ConfigError, match="add --overwrite if it is a store that lost"):
             run_tile(slides)
     else:
         root.write_text(root.read_text().replace('"tile_px": 64', '"tile_px": 65'))
-        with pytest.raises(
-            IntegrityError, match=r"If this is it, .* again with --overwrite"
-        ):
+        with pytest.raises(IntegrityError, match=r"If this is it, .* again with --overwrite"):
             run_tile(slides)
     assert len(run_tile(slides, overwrite=True).written) == 2
