@@ -44,7 +44,7 @@ def _child(command, words, log):
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     # Slides are read in processes of a forkserver, which takes seconds to start; what they do to
-    # the files is the same. test_trace.py and test_one_writer.py run the real thing.
+    # the files is the same. test_trace.py and test_real_processes.py run the real thing.
     get_context = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: get_context("fork")
     code = 1
