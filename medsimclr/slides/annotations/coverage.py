@@ -51,7 +51,7 @@ def class_coverage(
             )
     share_NC: NDArray[np.float64] = np.clip(areas_NC / box_areas_N[:, None], 0, 1)
     # The last bits of a sum depend on the processor, and would make two stores of one slide differ.
-    return share_NC.round(6).astype(np.float32)
+    return share_NC.round(7).astype(np.float32)
 
 
 def _edges(geometry: BaseGeometry) -> NDArray[np.float64]:
