@@ -19,7 +19,7 @@ _FORMATS = ("JPEG", "PNG", "TIFF", "BMP")
 # 16-bit and float images are left out: Pillow clips them to 8 bits without a word.
 _MODES = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "CMYK", "YCbCr")
 
-_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT = 282, 283, 296
+_X_RESOLUTION, _Y_RESOLUTION, _RESOLUTION_UNIT, _TILE_WIDTH = 282, 283, 296, 322
 _RESOLUTION_UNITS = {2: "inch", 3: "centimeter"}
 
 
@@ -102,6 +102,9 @@ def _decode(path: Path) -> tuple[str, NDArray[np.uint8], tuple[float, float] | N
 
 def _tiff_mpp(image: Image.Image) -> tuple[float, float] | None:
     tags = getattr(image, "tag_v2", {})
+    if _TILE_WIDTH in tags:
+        # OpenSlide reads those. If it could not, as on a failing disk, it must not go on unnoticed.
+        return None
     unit = _RESOLUTION_UNITS.get(tags.get(_RESOLUTION_UNIT, 0), "")
     try:
         pixels_per_unit_xy = float(tags[_X_RESOLUTION]), float(tags[_Y_RESOLUTION])

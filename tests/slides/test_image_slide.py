@@ -157,3 +157,13 @@ def test_the_resolution_of_a_plain_tiff_is_a_scale_unless_it_is_a_printers(
     with ImageSlide(tmp_path / "a.tif") as slide:
         assert slide.mpp_xy == mpp_xy
         assert slide.mpp_source == ("tiff resolution" if mpp_xy else None)
+
+
+def test_a_tiled_tiff_is_openslides_and_has_no_scale_here(tmp_path):
+    image = np.zeros((64, 64, 3), np.uint8)
+    tifffile.imwrite(
+        tmp_path / "a.tif", image, photometric="rgb", tile=(32, 32), resolution=(2e4, 2e4),
+        resolutionunit="CENTIMETER", metadata=None,
+    )  # fmt: skip
+    with ImageSlide(tmp_path / "a.tif") as slide:
+        assert slide.mpp_xy is None
