@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from medsimclr.config.base import Argument, CommandConfig, Flag
+from medsimclr.config.stride import step_px_of
 from medsimclr.config.tile import ReaderName
 
 __all__ = ["InspectConfig"]
@@ -43,13 +44,12 @@ class InspectConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _has_one_stride(self) -> Self:
-        if self.stride_px is not None and self.overlap_px is not None:
-            raise ValueError("give --stride-px or --overlap-px, not both")
-        if self.overlap_px is not None and self.overlap_px >= self.tile_px:
-            raise ValueError(f"--overlap-px must be below --tile-px {self.tile_px}")
+        _ = self.step_px  # raises where the two options do not fit
         return self
 
     @property
     def step_px(self) -> int:
         """Step from tile to tile, pixels of the tile's scale."""
-        return self.stride_px or self.tile_px - (self.overlap_px or 0)
+        return step_px_of(
+            tile_px=self.tile_px, stride_px=self.stride_px, overlap_px=self.overlap_px
+        )

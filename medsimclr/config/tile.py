@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medsimclr.config.base import Argument, CommandConfig, Flag
+from medsimclr.config.stride import step_px_of
 
 __all__ = ["ReaderName", "TileConfig"]
 
@@ -75,22 +76,21 @@ class TileConfig(CommandConfig):
 
     @model_validator(mode="after")
     def _fits_together(self) -> Self:
-        if self.stride_px is not None and self.overlap_px is not None:
-            raise ValueError("give --stride-px or --overlap-px, not both")
         if self.preview is not None and self.preview.absolute().is_relative_to(self.out.absolute()):
             raise ValueError("--preview must lie outside of the store that --out names")
         if self.preview is not None and any(
             self.preview.absolute().is_relative_to(path.absolute()) for path in self.inputs
         ):
             raise ValueError("--preview must lie outside of the inputs, whose pictures are slides")
-        if self.overlap_px is not None and self.overlap_px >= self.tile_px:
-            raise ValueError(f"--overlap-px must be below --tile-px {self.tile_px}")
+        _ = self.step_px  # raises where the two options do not fit
         return self
 
     @property
     def step_px(self) -> int:
         """Step from tile to tile, pixels of the tile's scale."""
-        return self.stride_px or self.tile_px - (self.overlap_px or 0)
+        return step_px_of(
+            tile_px=self.tile_px, stride_px=self.stride_px, overlap_px=self.overlap_px
+        )
 
     def identity(self) -> dict[str, Any]:
         """Return what can change a byte of the store: no paths, no number of workers."""

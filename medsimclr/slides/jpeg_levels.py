@@ -15,7 +15,7 @@ from medsimclr.errors import SlideError
 from medsimclr.slides.jpeg_stream import ColourSpace, WholeStreams
 from medsimclr.slides.slide import Slide
 
-__all__ = ["JpegLevel", "find_jpeg_levels"]
+__all__ = ["JpegLevel", "find_jpeg_levels", "tiff_pages"]
 
 # Formats that are plain TIFFs. Others use TIFF too, with overlaps, gaps or order of their own.
 _PLAIN_VENDORS = ("aperio", "generic-tiff", "ome-tiff")
@@ -44,7 +44,7 @@ def find_jpeg_levels(slide: Slide) -> dict[int, JpegLevel]:
     levels: dict[int, JpegLevel] = {}
     try:
         with tifffile.TiffFile(slide.path) as tiff:
-            for page in _pages(tiff, with_subifds=slide.vendor == "ome-tiff"):
+            for page in tiff_pages(tiff, with_subifds=slide.vendor == "ome-tiff"):
                 size_xy = (page.imagewidth, page.imagelength)
                 # Planes of a z-stack have one size: which of them is the level, OpenSlide knows.
                 if slide.level_dimensions_xy.count(size_xy) == 1 and _is_plain_jpeg(page):
@@ -61,7 +61,8 @@ def find_jpeg_levels(slide: Slide) -> dict[int, JpegLevel]:
     return levels
 
 
-def _pages(tiff: tifffile.TiffFile, *, with_subifds: bool) -> Iterator[tifffile.TiffPage]:
+def tiff_pages(tiff: tifffile.TiffFile, *, with_subifds: bool) -> Iterator[tifffile.TiffPage]:
+    """Give the pages of a TIFF in the order of the file, each before the ones below it."""
     for page in tiff.pages:
         full = page.aspage()
         yield full

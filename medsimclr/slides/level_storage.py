@@ -1,11 +1,11 @@
 """How the levels of a slide are stored: compression, tiles, and what their JPEG headers say."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import tifffile
 
 from medsimclr.slides.dicom import is_dicom, transfer_syntax
+from medsimclr.slides.jpeg_levels import tiff_pages
 from medsimclr.slides.jpeg_stream import read_head
 from medsimclr.slides.slide import Slide
 
@@ -75,7 +75,7 @@ def level_storage(slide: Slide) -> dict[int, LevelStorage]:
     found: dict[int, LevelStorage] = {}
     try:
         with tifffile.TiffFile(slide.path) as tiff:
-            for page in _pages(tiff):
+            for page in tiff_pages(tiff, with_subifds=True):
                 size_xy = (page.imagewidth, page.imagelength)
                 if size_xy in slide.level_dimensions_xy:
                     level = slide.level_dimensions_xy.index(size_xy)
@@ -83,14 +83,6 @@ def level_storage(slide: Slide) -> dict[int, LevelStorage]:
     except Exception:  # no TIFF, or one that only its own reader understands
         return found
     return found
-
-
-def _pages(tiff: tifffile.TiffFile) -> Iterator[tifffile.TiffPage]:
-    for page in tiff.pages:
-        full = page.aspage()
-        yield full
-        if full.pages is not None:
-            yield from (sub.aspage() for sub in full.pages)
 
 
 def _of_page(tiff: tifffile.TiffFile, page: tifffile.TiffPage) -> LevelStorage:

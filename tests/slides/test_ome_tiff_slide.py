@@ -355,4 +355,4 @@ def test_damaged_files_open_or_raise_our_errors(tmp_path_factory, flips, keep):
     path.write_bytes(data[: int(keep * 3 * len(data)) + 1])
     is_ome_tiff(path)
     with contextlib.suppress(SlideError, UnsafeInputError), OmeTiffSlide(path) as slide:
-        slide.read_region((0, 0), level=0, size_xy=(70, 66))
+        assert slide.read_region((0, 0), level=0, size_xy=(70, 66)).shape == (66, 70, 3)
