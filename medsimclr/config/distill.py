@@ -16,10 +16,12 @@ class DistillConfig(TrainingConfig):
 
     run: Annotated[Path, Argument("FINETUNE_RUN")]
     """The fine-tuned run that teaches."""
-    depth: Annotated[Literal[18, 34, 50], Flag()] = 18
+    depth: Annotated[Literal[18, 34, 50, 101, 152, 200], Flag()] = 18
     """Layers of the student's ResNet."""
     width: int = Field(default=1, ge=1, le=4)
     """Factor on the channels of the student."""
+    selective_kernels: bool = False
+    """Selective kernels in the student."""
     temperature: Annotated[float, Flag()] = Field(default=1.0, gt=0)
     """Temperature of both softmaxes."""
     policy: Annotated[str | None, Flag()] = None

@@ -1,7 +1,7 @@
 """Configuration of `medsimclr pretrain`."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -11,6 +11,17 @@ from medsimclr.config.training import TrainingConfig
 __all__ = ["PretrainConfig"]
 
 
+# What is watched and asked for, not what is trained.
+_ASIDE = {
+    "health_tiles",
+    "health_reports",
+    "find_temperature",
+    "temperatures",
+    "trial_epochs",
+    "dry_run",
+}
+
+
 class PretrainConfig(TrainingConfig):
     """Train encoder and projection head without labels, by SimCLRv2 (arXiv 2006.10029)."""
 
@@ -18,19 +29,46 @@ class PretrainConfig(TrainingConfig):
     """The tile store to train on."""
     policy: Annotated[str, Flag()] = "stain_jitter"
     """Augmentation policy: a name that `medsimclr policies` lists, or file.py:ClassName."""
-    depth: Annotated[Literal[18, 34, 50], Flag()] = 18
+    depth: Annotated[Literal[18, 34, 50, 101, 152, 200], Flag()] = 18
     """Layers of the ResNet; 18 is what a CPU can train (chosen here, see DECISIONS.md)."""
-    width: int = Field(default=1, ge=1, le=4)
+    width: Annotated[int, Flag()] = Field(default=1, ge=1, le=4)
     """Factor on the channels of the ResNet."""
+    selective_kernels: Annotated[bool, Flag()] = False
+    """Selective kernels in bottlenecks, with the stem and shortcut of ResNet-D."""
+    stem: Literal["auto", "standard", "small"] = "auto"
+    """standard begins with 7x7/2 and a max-pool, small with 3x3/1 and none; auto is the reference's
+    rule: small up to views of 32 px (chosen for tissue too, see DECISIONS.md)."""
     head_layers: int = Field(default=3, ge=1, le=6)
     """Layers of the projection head; SimCLRv2 takes 3."""
     view_px: Annotated[int, Flag()] = Field(default=96, ge=8, le=1024)
-    """Side of a view, pixels; views of 32 px or less get the small stem."""
+    """Side of a view, pixels."""
     temperature: Annotated[float, Flag()] = Field(default=0.1, gt=0)
     """Temperature of NT-Xent; SimCLRv2 takes 0.1."""
     weight_decay: float = Field(default=1e-4, ge=0)
     """Weight decay; SimCLRv2 takes 1e-4."""
+    micro_batch: Annotated[int | None, Flag()] = Field(default=None, ge=1)
+    """Tiles that are held at once, over all processes: the loss and gradient of the whole batch in
+    the memory of this many (gradient caching)."""
+    micro_batch_norm: Literal["micro", "frozen"] = "micro"
+    """What batch norm sees under micro_batch: the statistics of each micro-batch, or the moving
+    statistics, which never change then."""
+    health_tiles: int = Field(default=512, ge=0)
+    """Training tiles that effective rank and online kNN are measured on; 0 measures neither."""
+    health_reports: int = Field(default=20, ge=1)
+    """How often that is done in a run."""
+    find_temperature: Annotated[bool, Flag()] = False
+    """Compare the temperatures by short runs below --out and print a table, instead of training."""
+    temperatures: list[float] = Field(default=[0.05, 0.1, 0.2, 0.5, 1.0], min_length=1)
+    """Temperatures to compare."""
+    trial_epochs: int = Field(default=5, ge=1)
+    """Passes over the training tiles in each of the short runs."""
+    dry_run: Annotated[bool, Flag()] = False
+    """Check everything, say what would be trained and how long, and write nothing."""
     split: Annotated[Path | None, Flag()] = None
     """Table patient,split with train and test; default: drawn by patient from the seed."""
     test_fraction: Annotated[float, Flag()] = Field(default=0.25, ge=0, lt=1)
     """Share of the patients kept for the test; 0 trains on all and makes tests transductive."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what decides the numbers of the run; see `TrainingConfig.identity`."""
+        return {key: value for key, value in super().identity().items() if key not in _ASIDE}

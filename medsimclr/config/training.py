@@ -12,7 +12,17 @@ __all__ = ["TrainingConfig"]
 # Places and machine, which may differ between a run and its continuation. What a place holds counts
 # by its content: the run records digests of store, checkpoint and tables beside this.
 _PLACES = {"store", "out", "run", "split", "label_table"}
-_MACHINE = {"workers", "device", "precision", "checkpoint_minutes", "log_seconds"}
+_MACHINE = {
+    "workers",
+    "threads",
+    "device",
+    "precision",
+    "recompute",
+    "compile",
+    "checkpoint_minutes",
+    "log_seconds",
+    "lost_process_seconds",
+}
 
 
 class TrainingConfig(CommandConfig):
@@ -46,6 +56,15 @@ class TrainingConfig(CommandConfig):
     """auto, cpu, cuda or cuda:N."""
     workers: Annotated[int, Flag()] = Field(default=1, ge=0, le=256)
     """Processes that read and augment tiles; 0 does it between the steps."""
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    """Threads that compute; default: PyTorch's, all cores. Their number decides how sums round."""
+    recompute: bool = False
+    """Compute activations again in the backward pass instead of keeping them: less memory for big
+    encoders, a third more time, the same numbers."""
+    compile: bool = False
+    """Compile the network with torch.compile."""
+    lost_process_seconds: float = Field(default=600, gt=0)
+    """How long processes started by torchrun wait for one that is silent, seconds."""
     checkpoint_minutes: float = Field(default=10, gt=0)
     """Time between checkpoints, minutes."""
     log_seconds: float = Field(default=5, gt=0)
