@@ -26,6 +26,8 @@ class Group:
 
     rank: int = 0
     size: int = 1
+    device: torch.device = torch.device("cpu")
+    """Where tensors that travel between the processes must lie."""
 
     @property
     def is_main(self) -> bool:
@@ -39,6 +41,11 @@ class Group:
         total = value.detach().clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total
+
+    def wait(self) -> None:
+        """Wait until all processes have come to this point."""
+        if self.size > 1:
+            dist.barrier()
 
     def gather(self, rows_n: torch.Tensor) -> torch.Tensor:
         """Return the rows of all processes, as many from each, in order of rank; no gradient."""
@@ -80,6 +87,6 @@ def joined_group(device: torch.device, *, timeout_seconds: float) -> Iterator[Gr
         "nccl" if device.type == "cuda" else "gloo", timeout=timedelta(seconds=timeout_seconds)
     )
     try:
-        yield Group(rank, size)
+        yield Group(rank, size, device)
     finally:
         dist.destroy_process_group()
