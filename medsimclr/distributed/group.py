@@ -19,6 +19,8 @@ from medsimclr.errors import ConfigError
 
 __all__ = ["SINGLE", "Group", "joined_group"]
 
+_CPU = torch.device("cpu")
+
 
 @dataclass(frozen=True)
 class Group:
@@ -26,7 +28,7 @@ class Group:
 
     rank: int = 0
     size: int = 1
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
     """Where tensors that travel between the processes must lie."""
 
     @property

@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-__all__ = ["StopFlag", "stop_on_signals"]
+__all__ = ["SIGNALS", "StopFlag", "stop_on_signals"]
 
-_SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+SIGNALS = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+"""What schedulers send, and Ctrl-C."""
 
 
 class StopFlag:
@@ -27,7 +28,7 @@ class StopFlag:
 def stop_on_signals() -> Iterator[StopFlag]:
     """Catch SIGTERM, SIGUSR1 (what schedulers send) and SIGINT for the time of a loop."""
     flag = StopFlag()
-    before = {number: signal.signal(number, flag.set) for number in _SIGNALS}
+    before = {number: signal.signal(number, flag.set) for number in SIGNALS}
     try:
         yield flag
     finally:
