@@ -3,13 +3,21 @@
 Source: tf2/resnet.py of `google-research/simclr`: eps 1e-5, decay 0.9 (PyTorch's momentum 0.1). Its
 moving variance averages the biased batch variance, PyTorch's the unbiased one, n/(n-1) times as
 large: 14 % more for a layer that sees 8 values per channel.
+
+Two switches for those who pass a batch more than once, in parts or beside the training:
+`unmoved_statistics` normalises by the batch and leaves the moving statistics alone (the first pass
+of gradient caching, the recomputation of a checkpointed block), `frozen_statistics` normalises by
+the moving statistics, as in inference.
 """
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["BatchNorm"]
+__all__ = ["BatchNorm", "frozen_statistics", "unmoved_statistics"]
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
@@ -22,10 +30,15 @@ class BatchNorm(nn.BatchNorm2d):
         n_channels: C.
         init_zero: Start gamma at 0 instead of 1 (the last one of a residual branch).
         has_beta: False leaves the shift out; the scale stays.
+
+    Attributes:
+        moves_statistics: Whether a batch in training mode moves the running statistics. It changes
+            neither the output nor what autograd saves, so a recomputed pass equals the first.
     """
 
     def __init__(self, n_channels: int, *, init_zero: bool = False, has_beta: bool = True) -> None:
         super().__init__(n_channels, eps=_EPS, momentum=_MOMENTUM)
+        self.moves_statistics = True
         if init_zero:
             nn.init.zeros_(self.weight)
         if not has_beta:
@@ -50,7 +63,7 @@ class BatchNorm(nn.BatchNorm2d):
         scaled_var = self.running_var * bessel
         output = F.batch_norm(
             input,
-            self.running_mean,
+            self.running_mean if self.moves_statistics else self.running_mean.clone(),
             scaled_var,
             self.weight,
             self.bias,
@@ -58,7 +71,38 @@ class BatchNorm(nn.BatchNorm2d):
             momentum=_MOMENTUM,
             eps=_EPS,
         )
-        with torch.no_grad():
-            self.running_var.copy_(scaled_var / bessel)
-            self.num_batches_tracked.add_(1)
+        if self.moves_statistics:
+            with torch.no_grad():
+                torch.div(scaled_var, bessel, out=self.running_var)
+                self.num_batches_tracked.add_(1)
         return output
+
+
+@contextmanager
+def unmoved_statistics(module: nn.Module) -> Iterator[None]:
+    """Normalise by the batch in every BatchNorm of a network, moving no running statistics."""
+    norms = [norm for norm in _batch_norms(module) if norm.moves_statistics]
+    for norm in norms:
+        norm.moves_statistics = False
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.moves_statistics = True
+
+
+@contextmanager
+def frozen_statistics(module: nn.Module) -> Iterator[None]:
+    """Normalise by the running statistics in every BatchNorm of a network, in training mode too."""
+    norms = [norm for norm in _batch_norms(module) if norm.training]
+    for norm in norms:
+        norm.eval()
+    try:
+        yield
+    finally:
+        for norm in norms:
+            norm.train()
+
+
+def _batch_norms(module: nn.Module) -> Iterator[BatchNorm]:
+    return (part for part in module.modules() if isinstance(part, BatchNorm))

@@ -1,7 +1,11 @@
+from contextlib import nullcontext
+
 import pytest
 import torch
+from torch import nn
+from torch.utils.checkpoint import checkpoint
 
-from medsimclr.models.batch_norm import BatchNorm
+from medsimclr.models.batch_norm import BatchNorm, frozen_statistics, unmoved_statistics
 
 
 def _values(*shape: int) -> torch.Tensor:
@@ -60,3 +64,57 @@ def test_layer_without_beta_keeps_gamma():
 def test_sequence_input_is_refused():
     with pytest.raises(ValueError, match=r"expected \(B, C\) or \(B, C, H, W\), got shape"):
         BatchNorm(3)(torch.zeros(2, 3, 4))
+
+
+def test_unmoved_pass_gives_the_same_bits_and_moves_nothing():
+    norm, value = BatchNorm(3), _values(8, 3).requires_grad_()
+    state = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    with unmoved_statistics(nn.Sequential(norm)):
+        unmoved = norm(value)
+    after = {name: tensor.clone() for name, tensor in norm.state_dict().items()}
+    (unmoved_grad,) = torch.autograd.grad(unmoved.pow(3).sum(), value)
+    moved = norm(value)
+    (moved_grad,) = torch.autograd.grad(moved.pow(3).sum(), value)
+    assert all(torch.equal(after[name], tensor) for name, tensor in state.items())
+    assert torch.equal(unmoved, moved)
+    assert torch.equal(unmoved_grad, moved_grad)
+    assert norm.num_batches_tracked == 1
+
+
+def test_checkpointed_network_moves_its_statistics_once():
+    plain, checkpointed = BatchNorm(3), BatchNorm(3)
+    value = _values(4, 3, 2, 5).requires_grad_()
+    plain(value).pow(3).sum().backward()
+    expected, value.grad = value.grad, None
+    checkpoint(
+        checkpointed,
+        value,
+        use_reentrant=False,
+        context_fn=lambda: (nullcontext(), unmoved_statistics(checkpointed)),
+    ).pow(3).sum().backward()
+    assert torch.equal(value.grad, expected)
+    assert torch.equal(checkpointed.running_mean, plain.running_mean)
+    assert torch.equal(checkpointed.running_var, plain.running_var)
+    assert checkpointed.num_batches_tracked == 1
+
+
+def test_unmoved_statistics_can_be_nested_and_end_after_an_error():
+    norm = BatchNorm(3)
+    with unmoved_statistics(norm):
+        with pytest.raises(ValueError, match="expected"), unmoved_statistics(norm):
+            norm(torch.zeros(2, 3, 4))
+        assert not norm.moves_statistics
+    assert norm.moves_statistics
+
+
+def test_frozen_statistics_are_those_of_inference_with_gradient():
+    norm, value = BatchNorm(3), _values(8, 3).requires_grad_()
+    norm(_values(8, 3) + 1)
+    network = nn.Sequential(norm).train()
+    with frozen_statistics(network):
+        output = network(value)
+    assert network.training
+    assert norm.training
+    assert torch.equal(output, norm.eval()(value))
+    (grad,) = torch.autograd.grad(output.sum(), value)
+    torch.testing.assert_close(grad, (norm.running_var + 1e-5).rsqrt().expand_as(grad))
