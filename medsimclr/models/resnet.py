@@ -1,8 +1,8 @@
-"""The residual network of SimCLRv2, without selective kernels.
+"""The residual network of SimCLRv2, with or without selective kernels.
 
 Source: arXiv 2006.10029; `google-research/simclr` tf2/resnet.py. It differs from the usual PyTorch
-ResNet in the first block of group 1, which has a projection shortcut too; in the max-pool, padded
-as TensorFlow's SAME; in the moving variance (see batch_norm); and in the starting weights.
+ResNet in the first block of group 1, which has a projection shortcut too; in the padding of pools
+(see stem and blocks); in the moving variance (see batch_norm); and in the starting weights.
 
 Images are float in [0, 1], without mean/std normalisation.
 
@@ -10,16 +10,16 @@ B batch, C channels, H W height and width in pixels, D features: 512·width (bas
 2048·width (bottlenecks).
 """
 
-from collections import OrderedDict
 from typing import Literal, get_args
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 
 from medsimclr.errors import ConfigError
-from medsimclr.models.batch_norm import BatchNorm
-from medsimclr.models.initial_weights import conv, weight_generator
+from medsimclr.models.blocks import Block
+from medsimclr.models.initial_weights import weight_generator
+from medsimclr.models.recompute import recomputed
+from medsimclr.models.stem import resnet_d_stem, small_stem, standard_stem
 
 __all__ = ["Depth", "ResNet", "Stem", "stem_for"]
 
@@ -27,7 +27,6 @@ Depth = Literal[18, 34, 50, 101, 152, 200]
 Stem = Literal["standard", "small"]
 
 _BASE_CHANNELS = 64
-_BOTTLENECK_EXPANSION = 4
 _N_BLOCKS: dict[int, tuple[int, int, int, int]] = {
     18: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
@@ -49,11 +48,16 @@ class ResNet(nn.Module):
     Args:
         depth: Number of layers; 18 and 34 have basic blocks, the others bottlenecks.
         width: Factor on the channels of every layer, the stem included.
-        stem: "standard" is 7x7/2 and max-pool 3x3/2, "small" 3x3/1 without pool; see `stem_for`.
+        selective_kernels: The variant that the paper calls SK: selective kernels in bottlenecks (at
+            depth 18 and 34 there are none), stem and shortcuts of ResNet-D.
+        stem: "standard" is 7x7/2 (with selective kernels three 3x3) and max-pool 3x3/2, "small"
+            3x3/1 without pool; see `stem_for`.
+        recompute: Forget the activations of stem and blocks and compute them again in backward.
         generator: Source of the starting weights; None means a new one with seed 0.
 
     Attributes:
         feature_dim: D, the number of features.
+        recompute: As given; may be changed at any time.
 
     Raises:
         ConfigError: An argument is outside its choices.
@@ -64,137 +68,53 @@ class ResNet(nn.Module):
         *,
         depth: Depth,
         width: int = 1,
+        selective_kernels: bool = False,
         stem: Stem = "standard",
+        recompute: bool = False,
         generator: torch.Generator | None = None,
     ) -> None:
         super().__init__()
         _check(depth, width, stem)
         generator = weight_generator(generator)
-        is_bottleneck = depth >= 50
         in_channels = _BASE_CHANNELS * width
-        self.stem = _stem(in_channels, stem=stem, generator=generator)
+        standard = resnet_d_stem if selective_kernels else standard_stem
+        self.stem = (small_stem if stem == "small" else standard)(in_channels, generator=generator)
         self.groups = nn.Sequential()
         for i_group, n_blocks in enumerate(_N_BLOCKS[depth]):
-            channels = _BASE_CHANNELS * width * 2**i_group
             group = nn.Sequential()
             for i_block in range(n_blocks):
-                block = _Block(
+                block = Block(
                     in_channels,
-                    channels,
+                    _BASE_CHANNELS * width * 2**i_group,
                     stride=2 if i_block == 0 and i_group > 0 else 1,
                     has_projection=i_block == 0,
-                    is_bottleneck=is_bottleneck,
+                    is_bottleneck=depth >= 50,
+                    selective_kernels=selective_kernels,
                     generator=generator,
                 )
                 in_channels = block.out_channels
                 group.append(block)
             self.groups.append(group)
         self.feature_dim: int = in_channels
+        self.recompute = recompute
 
     def forward(self, image_BCHW: torch.Tensor) -> torch.Tensor:
-        """Map (B, 3, H, W) images in [0, 1] to (B, D) features, the mean over the last map."""
-        map_BCHW: torch.Tensor = self.groups(self.stem(image_BCHW))
+        """Map (B, 3, H, W) images in [0, 1] to (B, D) features, the mean over the last map.
+
+        Any height and width from 1 px on will do; maps are then down to 1 px.
+
+        Raises:
+            ConfigError: The shape is no such batch of images.
+        """
+        _check_images(image_BCHW)
+        map_BCHW = image_BCHW
+        blocks = (block for group in self.groups.children() for block in group.children())
+        for stage in (self.stem, *blocks):
+            if self.recompute and torch.is_grad_enabled():
+                map_BCHW = recomputed(stage, map_BCHW)
+            else:
+                map_BCHW = stage(map_BCHW)
         return map_BCHW.mean(dim=(2, 3))
-
-
-class _Block(nn.Module):
-    """A residual branch added to its shortcut, then ReLU.
-
-    The shortcut is built before the branch, as in the reference, whose variable numbers follow the
-    order of construction.
-    """
-
-    def __init__(
-        self,
-        in_channels: int,
-        channels: int,
-        *,
-        stride: int,
-        has_projection: bool,
-        is_bottleneck: bool,
-        generator: torch.Generator,
-    ) -> None:
-        super().__init__()
-        self.out_channels = channels * (_BOTTLENECK_EXPANSION if is_bottleneck else 1)
-        self.shortcut: nn.Module = nn.Identity()
-        if has_projection:
-            self.shortcut = _projection(
-                in_channels, self.out_channels, stride=stride, generator=generator
-            )
-        branch = _bottleneck_branch if is_bottleneck else _basic_branch
-        self.branch = branch(in_channels, channels, stride=stride, generator=generator)
-
-    def forward(self, map_BCHW: torch.Tensor) -> torch.Tensor:
-        return F.relu(self.branch(map_BCHW) + self.shortcut(map_BCHW))
-
-
-class _SameMaxPool(nn.Module):
-    """Max-pool 3x3/2 with TensorFlow's SAME padding.
-
-    SAME pads an even size by one at the bottom and right only, an odd size by one on both sides.
-    ceil_mode gives the former: the last window reaches over the edge.
-    """
-
-    def forward(self, map_BCHW: torch.Tensor) -> torch.Tensor:
-        height, width = map_BCHW.shape[-2:]
-        padding = (height % 2, width % 2)
-        return F.max_pool2d(map_BCHW, 3, stride=2, padding=padding, ceil_mode=True)
-
-
-def _stem(channels: int, *, stem: Stem, generator: torch.Generator) -> nn.Sequential:
-    kernel_px, stride = (7, 2) if stem == "standard" else (3, 1)
-    layers = OrderedDict[str, nn.Module](
-        conv=conv(3, channels, kernel_px=kernel_px, stride=stride, generator=generator),
-        bn=BatchNorm(channels),
-        relu=nn.ReLU(),
-    )
-    if stem == "standard":
-        layers["pool"] = _SameMaxPool()
-    return nn.Sequential(layers)
-
-
-def _projection(
-    in_channels: int, out_channels: int, *, stride: int, generator: torch.Generator
-) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            conv=conv(in_channels, out_channels, kernel_px=1, stride=stride, generator=generator),
-            bn=BatchNorm(out_channels),
-        )
-    )
-
-
-def _basic_branch(
-    in_channels: int, channels: int, *, stride: int, generator: torch.Generator
-) -> nn.Sequential:
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            conv1=conv(in_channels, channels, kernel_px=3, stride=stride, generator=generator),
-            bn1=BatchNorm(channels),
-            relu1=nn.ReLU(),
-            conv2=conv(channels, channels, kernel_px=3, stride=1, generator=generator),
-            bn2=BatchNorm(channels, init_zero=True),
-        )
-    )
-
-
-def _bottleneck_branch(
-    in_channels: int, channels: int, *, stride: int, generator: torch.Generator
-) -> nn.Sequential:
-    # A selective kernel would stand for conv2, bn2 and relu2.
-    out_channels = channels * _BOTTLENECK_EXPANSION
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            conv1=conv(in_channels, channels, kernel_px=1, stride=1, generator=generator),
-            bn1=BatchNorm(channels),
-            relu1=nn.ReLU(),
-            conv2=conv(channels, channels, kernel_px=3, stride=stride, generator=generator),
-            bn2=BatchNorm(channels),
-            relu2=nn.ReLU(),
-            conv3=conv(channels, out_channels, kernel_px=1, stride=1, generator=generator),
-            bn3=BatchNorm(out_channels, init_zero=True),
-        )
-    )
 
 
 def _check(depth: int, width: int, stem: str) -> None:
@@ -205,3 +125,11 @@ def _check(depth: int, width: int, stem: str) -> None:
         raise ConfigError(f"width must be 1 or more, got {width!r}.")
     if stem not in get_args(Stem):
         raise ConfigError(f"stem must be one of {', '.join(get_args(Stem))}, got {stem!r}.")
+
+
+def _check_images(image_BCHW: torch.Tensor) -> None:
+    shape = tuple(image_BCHW.shape)
+    if len(shape) != 4 or shape[1] != 3 or min(shape[2:]) < 1:
+        raise ConfigError(
+            f"images must be (batch, 3, height, width) of 1 px or more, got shape {shape}."
+        )
