@@ -1,12 +1,17 @@
 """What all tests share: the real data, where this machine has it."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 # Before anything imports albumentations: it would ask the network for its version.
 import medsimclr.augment  # noqa: F401
+
+if TYPE_CHECKING:
+    from tests.distributed.processes import Processes
 
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
 
@@ -30,3 +35,13 @@ def smoke_demo(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("demo") / "smoke"
     demo(DemoConfig(out=out, smoke=True, workers=0))
     return out
+
+
+@pytest.fixture(scope="session")
+def processes() -> Iterator["Processes"]:
+    """Groups of real processes; tests/distributed/processes.py says how to use them."""
+    from tests.distributed.processes import Processes
+
+    processes = Processes()
+    yield processes
+    processes.close()
