@@ -13,9 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from medsimclr.errors import ConfigError, LabelError
-from medsimclr.evaluation.metrics import FloatArray, IntArray
+from medsimclr.evaluation.metrics import FloatArray, IntArray, classification_metrics
 
-__all__ = ["cosine_neighbours", "knn_probabilities"]
+__all__ = ["cosine_neighbours", "knn_across_units", "knn_probabilities"]
 
 # Similarities held at once: 2**24 of float32 are 64 MiB, whatever the number of queries.
 _BLOCK_ENTRIES = 2**24
@@ -86,9 +86,64 @@ def knn_probabilities(
             "unlabelled tiles (-1) out of the bank"
         )
     indices_QK, similarity_QK = cosine_neighbours(query_QD, bank_ND, k=k)
+    return _vote(labels[indices_QK], similarity_QK, n_classes=n_classes, temperature=temperature)
+
+
+def knn_across_units(
+    features_ND: npt.NDArray[np.floating[Any]],
+    labels_N: npt.ArrayLike,
+    units_N: npt.ArrayLike,
+    *,
+    k: int = 20,
+    temperature: float = 0.07,
+) -> float | None:
+    """Measure how well tiles are classified by their neighbours in other units.
+
+    A tile's neighbours come only from other units, usually patients: features that recognise the
+    patient win nothing. All similarities are held at once: for samples of some thousand tiles.
+
+    Args:
+        features_ND: finite features of the sample.
+        labels_N: their classes, -1 for none; unlabelled tiles are left out, and so is a class of
+            one unit, whose tiles could find none of their kind.
+        units_N: which unit a tile belongs to.
+        k: neighbours that vote, fewer where the smallest class has fewer tiles (chosen here: with
+            InstDisc's 200, a sample of 512 would vote by the size of its classes).
+        temperature: of the weights, as in knn_probabilities.
+
+    Returns:
+        Balanced accuracy; None where fewer than two classes have two units each.
+    """
+    label_N, units = np.asarray(labels_N, dtype=np.int64), np.asarray(units_N)
+    assert label_N.shape == units.shape == (len(features_ND),), (label_N.shape, units.shape)
+    classes = [
+        c for c in np.unique(label_N[label_N >= 0]) if len(np.unique(units[label_N == c])) >= 2
+    ]
+    if len(classes) < 2:
+        return None
+    kept = np.isin(label_N, classes)
+    label_N, units = np.searchsorted(classes, label_N[kept]), units[kept]
+    unit_ND = _unit_rows(features_ND[kept])
+    similarity_NN = np.where(units[:, None] == units[None, :], -np.inf, unit_ND @ unit_ND.T)
+    k = min(k, int(np.bincount(label_N).min()))
+    top_NK, similarity_NK = _top_k(similarity_NN, k)
+    probabilities_NC = _vote(
+        label_N[top_NK], similarity_NK, n_classes=len(classes), temperature=temperature
+    )
+    return classification_metrics(
+        label_N, probabilities_NC, n_classes=len(classes)
+    ).balanced_accuracy
+
+
+def _vote(
+    label_QK: IntArray,
+    similarity_QK: npt.NDArray[np.floating[Any]],
+    *,
+    n_classes: int,
+    temperature: float,
+) -> FloatArray:
     # Relative to the nearest neighbour: the same ratios, and no overflow at a small temperature.
     weight_QK = np.exp((similarity_QK - similarity_QK[:, :1]) / temperature)
-    label_QK = labels[indices_QK]
     votes = [np.sum(weight_QK, axis=1, where=label_QK == c) for c in range(n_classes)]
     probabilities_QC: FloatArray = np.stack(votes, axis=1) / weight_QK.sum(axis=1, keepdims=True)
     return probabilities_QC

@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["cosine_loops", "knn_loops"]
+__all__ = ["across_units_loops", "cosine_loops", "knn_loops"]
 
 
 def cosine_loops(first_D, second_D):
@@ -27,3 +27,22 @@ def knn_loops(query_QD, bank_ND, labels_N, *, n_classes, k, temperature):
         all_similarities.append([similarity for similarity, _ in nearest])
         all_probabilities.append([vote / sum(votes) for vote in votes])
     return all_similarities, all_probabilities
+
+
+def across_units_loops(features_ND, labels_N, units_N, *, k, temperature):
+    """Balanced accuracy of tiles classified by neighbours of other units, all tiles labelled."""
+    classes = sorted(set(int(label) for label in labels_N))
+    hits = {c: [] for c in classes}
+    for query, label, unit in zip(features_ND, labels_N, units_N, strict=True):
+        others = [i for i, other in enumerate(units_N) if other != unit]
+        _, probabilities = knn_loops(
+            [query],
+            [features_ND[i] for i in others],
+            [classes.index(int(labels_N[i])) for i in others],
+            n_classes=len(classes),
+            k=k,
+            temperature=temperature,
+        )
+        best = max(range(len(classes)), key=lambda c: probabilities[0][c])
+        hits[int(label)].append(classes[best] == int(label))
+    return sum(sum(own) / len(own) for own in hits.values()) / len(classes)
