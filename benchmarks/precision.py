@@ -13,7 +13,7 @@ import torch
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.training.compute import Compute, Precision, on_device, to_images
-from medsimclr.training.loop import build_optimizer
+from medsimclr.training.plan import build_optimizer
 from medsimclr.training.networks import Network, build_simclr
 
 

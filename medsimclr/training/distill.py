@@ -13,15 +13,21 @@ from medsimclr.config.distill import DistillConfig
 from medsimclr.losses.distillation import distillation_loss
 from medsimclr.models.simclr import Classifier
 from medsimclr.training.checkpoint import require_checkpoint
-from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
-from medsimclr.training.loop import Batch, Loss
+from medsimclr.training.compute import on_device, to_images
+from medsimclr.training.loop import Accumulate, Batch
 from medsimclr.training.material import check_tiles_fit, open_material, patients_in
 from medsimclr.training.networks import build_classifier, load_classifier
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
 from medsimclr.training.run_log import Progress
-from medsimclr.training.session import check_batch_size, inherited_policy, train_on_tiles
+from medsimclr.training.session import (
+    Session,
+    check_batch_size,
+    inherited_policy,
+    open_session,
+    train_on_tiles,
+)
 
-__all__ = ["distill", "teaching_loss"]
+__all__ = ["distill", "teaching_gradient"]
 
 
 def distill(config: DistillConfig, *, progress: Progress = lambda done, total, line: None) -> None:
@@ -31,6 +37,11 @@ def distill(config: DistillConfig, *, progress: Progress = lambda done, total, l
         ConfigError: settings or output do not fit.
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
+    with open_session(config) as session:
+        _distill(config, session, progress)
+
+
+def _distill(config: DistillConfig, session: Session, progress: Progress) -> None:
     before = read_lineage(config.run)
     split = run_split(config.run)
     teacher, teacher_network = load_classifier(config.run)
@@ -41,8 +52,8 @@ def distill(config: DistillConfig, *, progress: Progress = lambda done, total, l
     network = teacher_network.model_copy(
         update={"depth": config.depth, "width": config.width, "head_layer": 0}
     )
-    compute = choose_compute(config)
     policy_name, policy = inherited_policy(config, before)
+    device, precision = session.compute
     lineage = Lineage(
         command="distill",
         store_sha256=material.sha256,
@@ -51,46 +62,47 @@ def distill(config: DistillConfig, *, progress: Progress = lambda done, total, l
         patients_unlabelled=sorted({*before.patients_unlabelled, *patients_in(tiles)}),
         patients_labelled=before.patients_labelled,
         identity=config.identity()
-        | {"run": require_checkpoint(config.run).identity(), "precision": compute.precision},
+        | {"run": require_checkpoint(config.run).identity(), "precision": precision},
     )
-    student = on_device(build_classifier(network, seed=config.seed), compute.device).train()
-    teacher = on_device(teacher, compute.device).eval()
+    student = on_device(build_classifier(network, seed=config.seed), device).train()
+    teacher = on_device(teacher, device).eval()
     # The labels that the student has indirectly: its baselines are trained on them.
     labelled = (config.run / LABELLED).read_text(encoding="utf-8")
     train_on_tiles(
         config,
+        session,
         module=student,
-        loss_of=teaching_loss(student, teacher, temperature=config.temperature, compute=compute),
+        accumulate=teaching_gradient(
+            student, teacher, temperature=config.temperature, session=session
+        ),
         tiles=tiles,
         policy=policy,
         kind="supervised",
         network=network,
         lineage=lineage,
         split=split,
-        compute=compute,
+        observe=lambda step, figures: ({}, []),
         progress=progress,
         tables={LABELLED: labelled},
     )
 
 
-def teaching_loss(
-    student: Classifier,
-    teacher: Classifier,
-    *,
-    temperature: float,
-    compute: Compute,
-) -> Loss:
-    """Return the distillation loss of a batch, with how often student and teacher agree."""
+def teaching_gradient(
+    student: Classifier, teacher: Classifier, *, temperature: float, session: Session
+) -> Accumulate:
+    """Return the gradient of the distillation loss, with how often student and teacher agree."""
+    compute, group = session
 
-    def loss_of(batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def accumulate(batch: Batch) -> Mapping[str, torch.Tensor]:
         views_VBHWC, _ = batch
         images_BCHW = to_images(views_VBHWC[0], compute.device)
         with compute.autocast():
             with torch.no_grad():
                 teacher_BK = teacher(images_BCHW)
             student_BK = student(images_BCHW)
-        loss = distillation_loss(student_BK, teacher_BK, temperature=temperature)
+        loss = distillation_loss(student_BK, teacher_BK, temperature=temperature) / group.size
+        loss.backward()
         agrees_B = student_BK.argmax(dim=1) == teacher_BK.argmax(dim=1)
-        return loss, {"agreement": agrees_B.float().mean()}
+        return {"loss": loss.detach(), "agreement": agrees_B.float().mean() / group.size}
 
-    return loss_of
+    return accumulate

@@ -22,15 +22,15 @@ from medsimclr.data.tile_index import TileIndex
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.models.simclr import Classifier
 from medsimclr.training.checkpoint import require_checkpoint
-from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
-from medsimclr.training.loop import Batch, Loss
+from medsimclr.training.compute import on_device, to_images
+from medsimclr.training.loop import Accumulate, Batch
 from medsimclr.training.material import Material, check_tiles_fit, open_material, patients_in
 from medsimclr.training.networks import Network, build_classifier, load_simclr
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
 from medsimclr.training.run_log import Progress
-from medsimclr.training.session import inherited_policy, train_on_tiles
+from medsimclr.training.session import Session, inherited_policy, open_session, train_on_tiles
 
-__all__ = ["finetune", "label_tiles", "set_training", "supervised_loss"]
+__all__ = ["finetune", "label_tiles", "set_training", "supervised_gradient"]
 
 
 def finetune(
@@ -42,6 +42,11 @@ def finetune(
         ConfigError, LabelError, SplitError: settings, labels or output do not fit.
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
+    with open_session(config) as session:
+        _finetune(config, session, progress)
+
+
+def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> None:
     before = read_lineage(config.run)
     split = run_split(config.run)
     material = open_material(config.store)
@@ -49,7 +54,6 @@ def finetune(
     model, network = _starting_network(config, classes)
     check_tiles_fit(material, network, run=config.run)
     tiles = _labelled_tiles(material, index, split, config)
-    compute = choose_compute(config)
     policy_name, policy = inherited_policy(config, before)
     is_pretrained = config.init == "pretrained"
     lineage = Lineage(
@@ -64,22 +68,23 @@ def finetune(
             "classes": classes,
             "run": require_checkpoint(config.run).identity(),
             "label_table": sha256_of_file(config.label_table) if config.label_table else "",
-            "precision": compute.precision,
+            "precision": session.compute.precision,
         },
     )
-    model = on_device(model, compute.device)
+    model = on_device(model, session.compute.device)
     set_training(model, freeze=config.freeze)
     train_on_tiles(
         config,
+        session,
         module=model,
-        loss_of=supervised_loss(model, compute=compute),
+        accumulate=supervised_gradient(model, session),
         tiles=tiles,
         policy=policy,
         kind="supervised",
         network=network,
         lineage=lineage,
         split=split,
-        compute=compute,
+        observe=lambda step, figures: ({}, []),
         progress=progress,
         tables={LABELLED: _labelled_table(material, tiles, classes)},
     )
@@ -117,18 +122,21 @@ def set_training(model: Classifier, *, freeze: bool) -> None:
         model.supervised_head.requires_grad_(True)
 
 
-def supervised_loss(model: Classifier, *, compute: Compute) -> Loss:
-    """Return the mean cross-entropy of a batch, with its accuracy."""
+def supervised_gradient(model: Classifier, session: Session) -> Accumulate:
+    """Return the gradient of the mean cross-entropy of a batch, with its accuracy."""
+    compute, group = session
 
-    def loss_of(batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def accumulate(batch: Batch) -> Mapping[str, torch.Tensor]:
         views_VBHWC, label_B = batch
         label_B = label_B.to(compute.device)
         with compute.autocast():
             logits_BK = model(to_images(views_VBHWC[0], compute.device))
-        loss = F.cross_entropy(logits_BK.float(), label_B)
-        return loss, {"accuracy": (logits_BK.argmax(dim=1) == label_B).float().mean()}
+        loss = F.cross_entropy(logits_BK.float(), label_B) / group.size
+        loss.backward()
+        is_right_B = logits_BK.argmax(dim=1) == label_B
+        return {"loss": loss.detach(), "accuracy": is_right_B.float().mean() / group.size}
 
-    return loss_of
+    return accumulate
 
 
 def _starting_network(config: FinetuneConfig, classes: list[str]) -> tuple[Classifier, Network]:

@@ -1,67 +1,41 @@
-"""The one training loop: pretrain, finetune and distill give it a loss and batches."""
+"""The one training loop: pretrain, finetune and distill give it gradients and batches.
+
+Every process of a group holds its share of each batch, of the loss and of the gradient; what is
+logged, saved and shown is the main process's work, and of the sums.
+"""
 
 import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from contextlib import AbstractContextManager, closing, nullcontext
 from pathlib import Path
 
 import torch
 from torch import nn
+from torch.nn.utils import get_total_norm
 
-from medsimclr.config.training import TrainingConfig
+from medsimclr.distributed.group import Group
 from medsimclr.errors import CheckpointedError, NonFiniteLossError
-from medsimclr.optim.lars import LARS, lars_groups
-from medsimclr.optim.schedule import scaled_lr, total_steps, warmup_cosine, warmup_steps
-from medsimclr.training.checkpoint import discard_after, latest_checkpoint, save_checkpoint
+from medsimclr.training.checkpoint import (
+    discard_after,
+    latest_checkpoint,
+    save_checkpoint,
+)
 from medsimclr.training.networks import Network
+from medsimclr.training.plan import Plan
 from medsimclr.training.run_log import Progress, RunLog
-from medsimclr.training.stop import stop_on_signals
+from medsimclr.training.stop import SIGNALS, StopFlag, stop_on_signals
 
-__all__ = ["Batch", "Loss", "Plan", "build_optimizer", "build_plan", "train"]
+__all__ = ["Accumulate", "Batch", "Observe", "train"]
 
 Batch = tuple[torch.Tensor, torch.Tensor]
 """Views uint8 (V, B, P, P, 3) and labels int64 (B,)."""
-Loss = Callable[[Batch], tuple[torch.Tensor, Mapping[str, torch.Tensor]]]
-"""A batch to its loss and the figures to log."""
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How long a training is and how it is watched."""
-
-    total_steps: int
-    warmup_steps: int
-    peak_lr: float
-    images_per_step: int
-    checkpoint_minutes: float
-    log_seconds: float
-
-
-def build_plan(config: TrainingConfig, *, n_tiles: int, n_views: int) -> Plan:
-    """Return the plan of SimCLR's schedule: N · epochs // B + 1 steps, warm-up rounded likewise."""
-    return Plan(
-        total_steps=total_steps(n_tiles, config.batch_size, config.epochs),
-        warmup_steps=warmup_steps(n_tiles, config.batch_size, config.warmup_share * config.epochs),
-        peak_lr=scaled_lr(config.base_lr, config.batch_size, scaling=config.lr_scaling),
-        images_per_step=n_views * config.batch_size,
-        checkpoint_minutes=config.checkpoint_minutes,
-        log_seconds=config.log_seconds,
-    )
-
-
-def build_optimizer(
-    module: nn.Module, *, name: str, lr: float, weight_decay: float
-) -> torch.optim.Optimizer:
-    """Return LARS or SGD over the parameters that are trained, with SimCLR's exclusions."""
-    groups = lars_groups(module, weight_decay=weight_decay)
-    groups = [group for group in groups if group["params"]]
-    if name == "lars":
-        return LARS(groups, lr=lr)
-    for group in groups:
-        group.pop("adapt", None)
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+Accumulate = Callable[[Batch], Mapping[str, torch.Tensor]]
+"""Add the gradient of a batch to `.grad`; return "loss" and what else is logged, this process's
+shares as detached scalars."""
+Observe = Callable[[int, Mapping[str, float]], tuple[Mapping[str, float], list[str]]]
+"""From the steps done and the figures of the last one: further figures, sentences for the user."""
 
 
 def train(
@@ -69,36 +43,39 @@ def train(
     *,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
-    loss_of: Loss,
+    accumulate: Accumulate,
     batches_from: Callable[[int], Iterator[Batch]],
     plan: Plan,
     network: Network,
+    group: Group,
+    observe: Observe,
     progress: Progress,
 ) -> None:
     """Train to the end of the plan, from the newest whole checkpoint if there is one.
 
     Args:
-        run: the run directory, held by this process.
+        run: the run directory, held by the main process.
         module: what is trained and saved.
         optimizer: over its parameters.
-        loss_of: the loss of a batch.
-        batches_from: gives the batches from a step on; the same step gives the same batches.
+        accumulate: the gradient of a batch.
+        batches_from: gives this process's rows of the batches from a step on; the same step gives
+            the same batches.
         plan: steps, learning rate, intervals.
         network: description saved with the weights.
+        group: the processes that train together.
+        observe: looks at the network after a step, in the main process.
         progress: shows a line.
 
     Raises:
         NonFiniteLossError: before the update of the step that it names.
         CheckpointedError: a signal came; the step was finished and saved.
     """
-    step = _resume(run, module, optimizer, progress)
+    step = _resume(run, module, optimizer, group, progress)
     if step >= plan.total_steps:
         progress(step, plan.total_steps, "already done")
         return
-    log = _open_log(run, step, plan, progress)
 
     def save() -> None:
-        log.flush()
         save_checkpoint(
             run / "checkpoints",
             step=step,
@@ -108,31 +85,53 @@ def train(
         )
 
     saved = time.monotonic()
-    try:
-        with stop_on_signals() as stop:
-            for batch in batches_from(step):
-                _update(step, batch, optimizer=optimizer, loss_of=loss_of, plan=plan, log=log)
-                step += 1
-                if stop.signal is not None and step < plan.total_steps:
-                    save()
-                    raise _stopped(stop.signal, step, plan)
-                if time.monotonic() - saved > 60 * plan.checkpoint_minutes:
-                    save()
-                    saved = time.monotonic()
-        save()
-    finally:
-        log.close()
+    with _log(run, step, plan, progress, group) as log, stop_on_signals() as stop:
+        for batch in batches_from(step):
+            figures = _update(step, batch, optimizer, accumulate, plan=plan, group=group)
+            step += 1
+            if log is not None:
+                further, sentences = observe(step, figures)
+                for sentence in sentences:
+                    progress(0, 0, sentence)
+                log.step(step, {**figures, **further})
+            signal_seen = _agreed(stop, group) if step < plan.total_steps else None
+            is_due = time.monotonic() - saved > 60 * plan.checkpoint_minutes
+            if log is not None and (is_due or signal_seen or step == plan.total_steps):
+                log.flush()
+                save()
+                saved = time.monotonic()
+            if signal_seen:
+                break
+        # torchrun ends all processes when one has ended: none may before the checkpoint is whole.
+        group.wait()
+    if signal_seen:
+        raise _stopped(signal_seen, step, plan)
 
 
-def _open_log(run: Path, start_step: int, plan: Plan, progress: Progress) -> RunLog:
-    return RunLog(
-        run,
-        start_step=start_step,
-        total_steps=plan.total_steps,
-        images_per_step=plan.images_per_step,
-        log_seconds=plan.log_seconds,
-        progress=progress,
+def _log(
+    run: Path, start_step: int, plan: Plan, progress: Progress, group: Group
+) -> AbstractContextManager[RunLog | None]:
+    if not group.is_main:
+        return nullcontext()
+    return closing(
+        RunLog(
+            run,
+            start_step=start_step,
+            total_steps=plan.total_steps,
+            images_per_step=plan.images_per_step,
+            log_seconds=plan.log_seconds,
+            progress=progress,
+        )
     )
+
+
+def _agreed(stop: StopFlag, group: Group) -> signal.Signals | None:
+    """Return the signal that this process or another has seen, the same in all of them."""
+    if group.size == 1:
+        return stop.signal
+    seen = torch.tensor([stop.signal == number for number in SIGNALS], dtype=torch.float32)
+    counts = group.sum(seen.to(group.device)).tolist()
+    return next((number for number, n in zip(SIGNALS, counts, strict=True) if n), None)
 
 
 def _stopped(number: signal.Signals, step: int, plan: Plan) -> BaseException:
@@ -147,45 +146,56 @@ def _stopped(number: signal.Signals, step: int, plan: Plan) -> BaseException:
 def _update(
     step: int,
     batch: Batch,
-    *,
     optimizer: torch.optim.Optimizer,
-    loss_of: Loss,
+    accumulate: Accumulate,
+    *,
     plan: Plan,
-    log: RunLog,
-) -> None:
-    lr = warmup_cosine(
-        step,
-        peak_lr=plan.peak_lr,
-        warmup_steps=plan.warmup_steps,
-        total_steps=plan.total_steps,
-    )
-    for group in optimizer.param_groups:
-        group["lr"] = lr
-    loss, figures = loss_of(batch)
-    value = loss.item()
-    if not math.isfinite(value):
-        raise NonFiniteLossError(
-            f"the loss of step {step + 1} must be finite, got {value}; nothing was updated. Lower "
-            "base_lr or give --set precision=fp32, with another --out."
-        )
+    group: Group,
+) -> dict[str, float]:
+    """Do one step; return its figures, of all processes together."""
+    lr = plan.lr(step)
+    for parameters in optimizer.param_groups:
+        parameters["lr"] = lr
     optimizer.zero_grad(set_to_none=True)
-    loss.backward()
+    shares = accumulate(batch)
+    # One transfer for all figures: each .item() would wait for the device anew.
+    values = group.sum(torch.stack([share.float() for share in shares.values()])).tolist()
+    figures = dict(zip(shares, values, strict=True))
+    if not math.isfinite(figures["loss"]):
+        raise NonFiniteLossError(
+            f"the loss of step {step + 1} must be finite, got {figures['loss']}; nothing was "
+            "updated. Lower base_lr or give --set precision=fp32, with another --out."
+        )
+    weights = [weight for parameters in optimizer.param_groups for weight in parameters["params"]]
+    norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     optimizer.step()
-    log.step(step + 1, {"loss": value, **{k: v.item() for k, v in figures.items()}, "lr": lr})
+    return {**figures, "gradient_norm": norm.item(), "lr": lr}
 
 
 def _resume(
-    run: Path, module: nn.Module, optimizer: torch.optim.Optimizer, progress: Progress
+    run: Path,
+    module: nn.Module,
+    optimizer: torch.optim.Optimizer,
+    group: Group,
+    progress: Progress,
 ) -> int:
+    """Load the newest checkpoint that is whole into every process; return its step, or 0."""
+    found = _newest_step(run, progress) if group.is_main else 0
+    step = int(group.sum(torch.tensor([found], device=group.device)).item())
+    if step > 0:
+        checkpoint, _ = latest_checkpoint(run)
+        assert checkpoint is not None
+        module.load_state_dict(checkpoint.weights())
+        optimizer.load_state_dict(checkpoint.state()["optimizer"])
+    return step
+
+
+def _newest_step(run: Path, progress: Progress) -> int:
     checkpoint, damaged = latest_checkpoint(run)
+    step = checkpoint.step if checkpoint else 0
     for sentence in damaged:
         progress(0, 0, sentence)
     if damaged:
-        step = checkpoint.step if checkpoint else 0
         progress(0, 0, f"going on from step {step}, the last that is whole")
         discard_after(run, step)
-    if checkpoint is None:
-        return 0
-    module.load_state_dict(checkpoint.weights())
-    optimizer.load_state_dict(checkpoint.state()["optimizer"])
-    return checkpoint.step
+    return step

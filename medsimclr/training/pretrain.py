@@ -5,26 +5,32 @@ NT-Xent over the batch, LARS with warm-up and cosine.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import torch
 
 from medsimclr.augment.discovery import load_policy
-from medsimclr.augment.policy import policy_record
+from medsimclr.augment.policy import AugmentationPolicy, policy_record
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import Part, draw_split, read_split
-from medsimclr.data.tile_index import patients_of
+from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
-from medsimclr.training.compute import Compute, choose_compute, on_device, to_images
-from medsimclr.training.loop import Batch, Loss
+from medsimclr.training.compute import on_device, to_images
+from medsimclr.training.loop import Accumulate, Batch
 from medsimclr.training.material import Material, open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
 from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
-from medsimclr.training.session import check_batch_size, train_on_tiles
+from medsimclr.training.session import (
+    Session,
+    check_batch_size,
+    open_session,
+    train_on_tiles,
+)
 
-__all__ = ["choose_split", "contrastive_loss", "pretrain"]
+__all__ = ["Pretraining", "choose_split", "contrastive_gradient", "prepare", "pretrain"]
 
 
 def pretrain(
@@ -36,6 +42,42 @@ def pretrain(
         ConfigError: settings, split or output do not fit.
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
+    with open_session(config) as session:
+        pretraining = prepare(config, session)
+        train_on_tiles(
+            config,
+            session,
+            module=pretraining.model,
+            accumulate=contrastive_gradient(config, pretraining.model, session),
+            tiles=pretraining.tiles,
+            policy=pretraining.policy,
+            kind="contrastive",
+            network=pretraining.network,
+            lineage=pretraining.lineage,
+            split=pretraining.split,
+            observe=lambda step, figures: ({}, []),
+            progress=progress,
+        )
+
+
+@dataclass(frozen=True)
+class Pretraining:
+    """A pretraining that was checked and can start."""
+
+    model: SimCLR
+    network: Network
+    tiles: TileIndex
+    split: Mapping[str, Part]
+    policy: AugmentationPolicy
+    lineage: Lineage
+
+
+def prepare(config: PretrainConfig, session: Session) -> Pretraining:
+    """Open what a pretraining needs and build its network.
+
+    Raises:
+        ConfigError: settings or split do not fit.
+    """
     policy = load_policy(config.policy, options=config.policy_options)
     material = open_material(config.store)
     split = choose_split(config, material)
@@ -45,13 +87,12 @@ def pretrain(
         kind="simclr",
         depth=config.depth,
         width=config.width,
-        stem=stem_for(config.view_px),
+        stem=stem_for(config.view_px) if config.stem == "auto" else config.stem,
         head_layers=config.head_layers,
         view_px=config.view_px,
         tile_px=material.store.meta.tile_px,
         mpp=material.store.meta.mpp,
     )
-    compute = choose_compute(config)
     lineage = Lineage(
         command="pretrain",
         store_sha256=material.sha256,
@@ -59,22 +100,10 @@ def pretrain(
         policy_record=policy_record(policy),
         patients_unlabelled=patients_in(tiles),
         patients_labelled=[],
-        identity=config.identity() | {"precision": compute.precision},
+        identity=config.identity() | {"precision": session.compute.precision},
     )
-    model = on_device(build_simclr(network, seed=config.seed), compute.device).train()
-    train_on_tiles(
-        config,
-        module=model,
-        loss_of=contrastive_loss(model, temperature=config.temperature, compute=compute),
-        tiles=tiles,
-        policy=policy,
-        kind="contrastive",
-        network=network,
-        lineage=lineage,
-        split=split,
-        compute=compute,
-        progress=progress,
-    )
+    model = on_device(build_simclr(network, seed=config.seed), session.compute.device).train()
+    return Pretraining(model, network, tiles, split, policy, lineage)
 
 
 def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Part]:
@@ -91,16 +120,22 @@ def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Par
     )
 
 
-def contrastive_loss(model: SimCLR, *, temperature: float, compute: Compute) -> Loss:
-    """Return the loss of a batch of two views, with its contrastive accuracy and entropy."""
+def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session) -> Accumulate:
+    """Return the gradient of a batch of two views, with its contrastive accuracy and entropy."""
+    compute, group = session
 
-    def loss_of(batch: Batch) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
+    def accumulate(batch: Batch) -> Mapping[str, torch.Tensor]:
         views_VBHWC, _ = batch
         # Both views pass as one batch: batch norm sees their joint statistics, as in the reference.
         images_BCHW = to_images(views_VBHWC.flatten(0, 1), compute.device)
         with compute.autocast():
             z_a_ND, z_b_ND = model(images_BCHW).chunk(2)
-        result = nt_xent(z_a_ND, z_b_ND, temperature=temperature)
-        return result.loss, {"accuracy": result.accuracy, "entropy": result.entropy}
+        result = nt_xent(z_a_ND, z_b_ND, temperature=config.temperature)
+        result.loss.backward()
+        return {
+            "loss": result.loss.detach(),
+            "accuracy": result.accuracy,
+            "entropy": result.entropy,
+        }
 
-    return loss_of
+    return accumulate

@@ -27,7 +27,7 @@ from medsimclr.files.atomic import remove_partials, write_json, write_text
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.training.compute import Compute
 
-__all__ = ["LABELLED", "Lineage", "open_run", "read_lineage", "run_split"]
+__all__ = ["LABELLED", "Lineage", "open_run", "read_lineage", "recorded_threads", "run_split"]
 
 LABELLED = "labelled_tiles.csv"
 """Table of the tiles whose labels a run saw."""
@@ -99,6 +99,18 @@ def read_lineage(run: Path) -> Lineage:
         return Lineage.model_validate(json.loads(path.read_bytes()))
     except (ValueError, ValidationError) as error:
         raise IntegrityError(f"{str(path)!r} is damaged: {str(error).splitlines()[0]}.") from error
+
+
+def recorded_threads(run: Path) -> int | None:
+    """Return with how many threads a run was computed, if it says so.
+
+    Another number would sum in another order, and a continued run end in other bits.
+    """
+    try:
+        threads = json.loads((run / "environment.json").read_bytes())["threads"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return threads if isinstance(threads, int) and 1 <= threads <= 1024 else None
 
 
 def run_split(run: Path) -> dict[str, Part]:

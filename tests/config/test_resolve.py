@@ -83,7 +83,7 @@ def test_an_unknown_key_names_its_source_the_nearest_and_all_known_keys(tmp_path
         ("epochs=many", r"epochs: .*valid integer.*, got 'many'\."),
         ("temperature=inf", r"temperature: .*finite number, got inf\."),
         ("temperature=nan", r"temperature: .*, got nan\."),
-        ("depth=19", r"depth: Input should be 18, 34 or 50, got 19\."),
+        ("depth=19", r"depth: Input should be 18, 34, 50, 101, 152 or 200, got 19\."),
         ("policy_options=3", r"policy_options: .*dictionary, got 3\."),
     ],
 )
