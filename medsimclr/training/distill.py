@@ -50,7 +50,12 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> Non
     tiles = material.training_tiles(split, where=str(config.run / "split.csv"))
     check_batch_size(config, tiles)
     network = teacher_network.model_copy(
-        update={"depth": config.depth, "width": config.width, "head_layer": 0}
+        update={
+            "depth": config.depth,
+            "width": config.width,
+            "selective_kernels": config.selective_kernels,
+            "head_layer": 0,
+        }
     )
     policy_name, policy = inherited_policy(config, before)
     device, precision = session.compute

@@ -35,6 +35,7 @@ class Network(BaseModel):
     kind: Literal["simclr", "classifier"]
     depth: Literal[18, 34, 50, 101, 152, 200]
     width: int = Field(ge=1, le=4)
+    selective_kernels: bool = False
     stem: Literal["standard", "small"]
     head_layers: int = Field(ge=1, le=6)
     view_px: int = Field(ge=8, le=1024)
@@ -86,7 +87,11 @@ def load_classifier(run: Path) -> tuple[Classifier, Network]:
 def _encoder_and_head(network: Network, *, seed: int) -> tuple[ResNet, ProjectionHead]:
     generator = torch.Generator().manual_seed(seed)
     encoder = ResNet(
-        depth=network.depth, width=network.width, stem=network.stem, generator=generator
+        depth=network.depth,
+        width=network.width,
+        selective_kernels=network.selective_kernels,
+        stem=network.stem,
+        generator=generator,
     )
     head = ProjectionHead(
         in_dim=encoder.feature_dim, n_layers=network.head_layers, generator=generator

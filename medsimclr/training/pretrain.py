@@ -87,6 +87,7 @@ def prepare(config: PretrainConfig, session: Session) -> Pretraining:
         kind="simclr",
         depth=config.depth,
         width=config.width,
+        selective_kernels=config.selective_kernels,
         stem=stem_for(config.view_px) if config.stem == "auto" else config.stem,
         head_layers=config.head_layers,
         view_px=config.view_px,
@@ -130,7 +131,7 @@ def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session
         images_BCHW = to_images(views_VBHWC.flatten(0, 1), compute.device)
         with compute.autocast():
             z_a_ND, z_b_ND = model(images_BCHW).chunk(2)
-        result = nt_xent(z_a_ND, z_b_ND, temperature=config.temperature)
+        result = nt_xent(z_a_ND, z_b_ND, temperature=config.temperature, group=group)
         result.loss.backward()
         return {
             "loss": result.loss.detach(),

@@ -27,7 +27,15 @@ from medsimclr.files.atomic import remove_partials, write_json, write_text
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.training.compute import Compute
 
-__all__ = ["LABELLED", "Lineage", "open_run", "read_lineage", "recorded_threads", "run_split"]
+__all__ = [
+    "LABELLED",
+    "Lineage",
+    "check_run",
+    "open_run",
+    "read_lineage",
+    "recorded_threads",
+    "run_split",
+]
 
 LABELLED = "labelled_tiles.csv"
 """Table of the tiles whose labels a run saw."""
@@ -67,9 +75,8 @@ def open_run(
     out = config.out
     with exclusive_lock(out):
         remove_partials(out)
-        if (out / "lineage.json").is_file():
-            _check_same(out, read_lineage(out), lineage)
-        elif any(out.iterdir()):
+        check_run(out, lineage)
+        if not (out / "lineage.json").is_file() and any(out.iterdir()):
             raise ConfigError(
                 f"--out {str(out)!r} must be new, empty or a run directory, got other files; "
                 "choose another --out."
@@ -118,8 +125,15 @@ def run_split(run: Path) -> dict[str, Part]:
     return read_split(run / "split.csv")
 
 
-def _check_same(out: Path, old: Lineage, new: Lineage) -> None:
-    before, now = old.model_dump(mode="json"), new.model_dump(mode="json")
+def check_run(out: Path, lineage: Lineage) -> None:
+    """Refuse a run directory, if it is one, that holds another run.
+
+    Raises:
+        ConfigError: the differences are shown.
+    """
+    if not (out / "lineage.json").is_file():
+        return
+    before, now = (part.model_dump(mode="json") for part in (read_lineage(out), lineage))
     changes = difference(before.pop("identity"), now.pop("identity")) + difference(before, now)
     if changes:
         shown = "; ".join(

@@ -30,6 +30,7 @@ __all__ = [
     "Session",
     "check_batch_size",
     "inherited_policy",
+    "load_share",
     "open_session",
     "share_of",
     "train_on_tiles",
@@ -99,20 +100,17 @@ def train_on_tiles(
     optimizer = build_optimizer(
         module, name=config.optimizer, lr=plan.peak_lr, weight_decay=config.weight_decay
     )
-    views = TileViews(
-        config.store, tiles, kind=kind, policy=policy, view_px=network.view_px, seed=config.seed
-    )
 
     def batches_from(step: int) -> Iterator[Batch]:
-        order = BatchOrder(
-            len(tiles),
-            config.batch_size,
-            config.seed,
-            step,
-            plan.total_steps,
+        return load_share(
+            config,
+            session,
+            tiles=tiles,
+            policy=policy,
+            kind=kind,
+            view_px=network.view_px,
+            steps=range(step, plan.total_steps),
         )
-        is_pinned = compute.device.type == "cuda"
-        return load_batches(views, order, n_workers=config.workers, is_pinned=is_pinned)
 
     with ExitStack() as held:
         held.enter_context(_run(config, lineage, split, compute, tables))
@@ -128,6 +126,25 @@ def train_on_tiles(
             observe=observe,
             progress=progress if group.is_main else _silent,
         )
+
+
+def load_share(
+    config: TrainingConfig,
+    session: Session,
+    *,
+    tiles: TileIndex,
+    policy: AugmentationPolicy,
+    kind: RandomViewKind,
+    view_px: int,
+    steps: range,
+) -> Iterator[Batch]:
+    """Read this process's rows of the batches of some steps."""
+    views = TileViews(
+        config.store, tiles, kind=kind, policy=policy, view_px=view_px, seed=config.seed
+    )
+    order = BatchOrder(len(tiles), config.batch_size, config.seed, steps.start, steps.stop)
+    is_pinned = session.compute.device.type == "cuda"
+    return load_batches(views, order, n_workers=config.workers, is_pinned=is_pinned)
 
 
 @contextmanager
