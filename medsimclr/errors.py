@@ -1,6 +1,7 @@
 """Errors that a person can mend, and the exit code of each.
 
     MedSimCLRError            1   unexpected
+    ├─ LostProcessError       1   another process of a joint training died or hangs; run again
     ├─ ConfigError            2   bad arguments or configuration
     │  ├─ LabelError          2   labels, slide tables and annotations
     │  ├─ SplitError          2   splits, leaked patients
@@ -26,6 +27,7 @@ __all__ = [
     "IntegrityError",
     "LabelError",
     "LockedError",
+    "LostProcessError",
     "MedSimCLRError",
     "NoInputError",
     "NonFiniteLossError",
@@ -42,6 +44,10 @@ class MedSimCLRError(Exception):
     """Base of every error that carries a sentence for the user."""
 
     exit_code: ClassVar[int] = 1
+
+
+class LostProcessError(MedSimCLRError):
+    """Another of the processes that train together died, hangs or failed."""
 
 
 class ConfigError(MedSimCLRError):

@@ -17,7 +17,10 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-__all__ = ["BatchNorm", "frozen_statistics", "unmoved_statistics"]
+from medsimclr.distributed.batch_norm import joined_batch_norm
+from medsimclr.distributed.group import SINGLE, Group
+
+__all__ = ["BatchNorm", "frozen_statistics", "synchronise_batch_norm", "unmoved_statistics"]
 
 _EPS = 1e-5
 _MOMENTUM = 0.1
@@ -32,12 +35,14 @@ class BatchNorm(nn.BatchNorm2d):
         has_beta: False leaves the shift out; the scale stays.
 
     Attributes:
+        group: The processes whose joined batch it normalises by; this one alone at first.
         moves_statistics: Whether a batch in training mode moves the running statistics. It changes
             neither the output nor what autograd saves, so a recomputed pass equals the first.
     """
 
     def __init__(self, n_channels: int, *, init_zero: bool = False, has_beta: bool = True) -> None:
         super().__init__(n_channels, eps=_EPS, momentum=_MOMENTUM)
+        self.group = SINGLE
         self.moves_statistics = True
         if init_zero:
             nn.init.zeros_(self.weight)
@@ -53,9 +58,13 @@ class BatchNorm(nn.BatchNorm2d):
         if not self.training:
             return super().forward(input)
         self._check_input_dim(input)
+        if self.group.size == 1:
+            return self._by_own_batch(input)
+        return self._by_joined_batch(input)
+
+    def _by_own_batch(self, input: torch.Tensor) -> torch.Tensor:
         assert self.running_mean is not None
         assert self.running_var is not None
-        assert self.num_batches_tracked is not None
         n_values = input.numel() // input.shape[1]
         # PyTorch adds momentum * n/(n-1) * biased variance; scaling before and back after leaves
         # the biased one. On a copy: autograd keeps what it was given and would see it change.
@@ -72,10 +81,31 @@ class BatchNorm(nn.BatchNorm2d):
             eps=_EPS,
         )
         if self.moves_statistics:
+            assert self.num_batches_tracked is not None
             with torch.no_grad():
                 torch.div(scaled_var, bessel, out=self.running_var)
                 self.num_batches_tracked.add_(1)
         return output
+
+    def _by_joined_batch(self, input: torch.Tensor) -> torch.Tensor:
+        output, mean_C, variance_C = joined_batch_norm(
+            input, self.weight, self.bias, eps=_EPS, group=self.group
+        )
+        if self.moves_statistics:
+            assert self.running_mean is not None
+            assert self.running_var is not None
+            assert self.num_batches_tracked is not None
+            with torch.no_grad():
+                self.running_mean.lerp_(mean_C, _MOMENTUM)
+                self.running_var.lerp_(variance_C, _MOMENTUM)
+                self.num_batches_tracked.add_(1)
+        return output
+
+
+def synchronise_batch_norm(module: nn.Module, group: Group) -> None:
+    """Let every BatchNorm of a network see the joined batch of a group of processes."""
+    for norm in _batch_norms(module):
+        norm.group = group
 
 
 @contextmanager
