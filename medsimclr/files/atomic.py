@@ -16,6 +16,7 @@ from medsimclr.errors import OutputError
 
 __all__ = [
     "PARTIAL_SUFFIX",
+    "json_text",
     "output_error",
     "output_errors",
     "remove_folder",
@@ -97,7 +98,16 @@ def write_text(path: Path, content: str) -> None:
 
 def write_json(path: Path, content: object) -> None:
     """Replace `path` by indented JSON in one durable step; NaN and infinity are refused."""
-    write_text(path, json.dumps(content, indent=2, allow_nan=False) + "\n")
+    write_text(path, json_text(content))
+
+
+def json_text(content: object) -> str:
+    """Return a value as the JSON that `write_json` writes.
+
+    Raises:
+        ValueError: it holds NaN or infinity.
+    """
+    return json.dumps(content, indent=2, allow_nan=False) + "\n"
 
 
 def remove_partials(folder: Path) -> None:

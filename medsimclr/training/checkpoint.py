@@ -1,65 +1,51 @@
-"""Checkpoints: weights as safetensors, training state without pickled code, a manifest last.
+"""Checkpoints: weights and momentum as safetensors, and a manifest last.
 
 checkpoints/step_00000120/model.safetensors   weights and batch-norm statistics
-checkpoints/step_00000120/state.pt            optimiser state; loads with weights_only=True
-checkpoints/step_00000120/manifest.json       step, network, SHA-256 of both; written last
+checkpoints/step_00000120/state.safetensors   the optimiser's momentum, by parameter
+checkpoints/step_00000120/manifest.json       step, network, SHA-256 of both and of itself
 """
 
-import json
 import shutil
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import nn
 
-from medsimclr.errors import IntegrityError, NoInputError
-from medsimclr.files.atomic import PARTIAL_SUFFIX, output_errors, sync_folder, sync_tree, write_json
-from medsimclr.files.checksum import sha256_of_file
+from medsimclr.errors import IntegrityError, MedSimCLRError, NoInputError
+from medsimclr.files.atomic import (
+    PARTIAL_SUFFIX,
+    output_errors,
+    remove_folder,
+    sync_folder,
+    sync_tree,
+    write_json,
+)
+from medsimclr.files.checksum import sha256_of_file, sha256_of_value
+from medsimclr.training.checkpoint_files import (
+    MANIFEST,
+    STATE,
+    WEIGHTS,
+    Checkpoint,
+    checkpoint_folders,
+    step_of,
+    verified,
+)
 
 __all__ = [
-    "Checkpoint",
+    "check_fit",
+    "checkpoint_at",
     "discard_after",
     "latest_checkpoint",
     "require_checkpoint",
+    "restore",
     "save_checkpoint",
 ]
 
 _KEPT = 2
-
-
-@dataclass(frozen=True)
-class Checkpoint:
-    """A checkpoint whose files are what its manifest says."""
-
-    folder: Path
-    step: int
-    network: dict[str, Any]
-    """What `networks` needs to build the module again."""
-    weights_sha256: str
-
-    def identity(self) -> dict[str, Any]:
-        """Return what tells these weights from all others."""
-        return {"step": self.step, "weights_sha256": self.weights_sha256}
-
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights by name, on the CPU."""
-        try:
-            return load_file(self.folder / "model.safetensors")
-        except SafetensorError as error:
-            raise IntegrityError(
-                f"{str(self.folder)!r} holds no readable weights: {error}."
-            ) from error
-
-    def state(self) -> dict[str, Any]:
-        """Return the training state, on the CPU."""
-        loaded = torch.load(self.folder / "state.pt", weights_only=True, map_location="cpu")
-        assert isinstance(loaded, dict)
-        return loaded
 
 
 def save_checkpoint(
@@ -67,52 +53,101 @@ def save_checkpoint(
     *,
     step: int,
     module: nn.Module,
-    state: Mapping[str, Any],
+    optimizer: torch.optim.Optimizer,
     network: Mapping[str, Any],
 ) -> None:
-    """Write a checkpoint in one durable step and drop all but the last two.
+    """Write a checkpoint in one durable step and drop all but the last two that are whole.
 
     Args:
         checkpoints: the run's `checkpoints` folder.
         step: steps done.
         module: its weights and buffers are saved.
-        state: optimiser state, tensors and plain values.
+        optimizer: over its parameters; its momentum is saved, its rates come from the plan.
         network: see `Checkpoint.network`.
+
+    Raises:
+        OutputError: the file system refused.
     """
     folder = checkpoints / f"step_{step:08d}"
+    if folder.exists():
+        if _is_whole(folder):
+            return
+        remove_folder(folder)
     partial = folder.with_name(folder.name + PARTIAL_SUFFIX)
     with output_errors(folder):
-        for old in (partial, folder):
-            if old.exists():
-                shutil.rmtree(old)
-        partial.mkdir(parents=True)
-        weights = {key: value.contiguous() for key, value in module.state_dict().items()}
-        save_file(weights, partial / "model.safetensors")
-        torch.save(dict(state), partial / "state.pt")
+        if not checkpoints.is_dir():
+            checkpoints.mkdir(parents=True)
+            sync_folder(checkpoints.parent)
+        if partial.exists():
+            shutil.rmtree(partial)
+        partial.mkdir()
+        _write(partial / WEIGHTS, module.state_dict())
+        _write(partial / STATE, _momentum(module, optimizer))
         sync_tree(partial)
-        files = {path.name: sha256_of_file(path) for path in sorted(partial.iterdir())}
-        write_json(
-            partial / "manifest.json", {"step": step, "network": dict(network), "files": files}
-        )
+        digests = {name: sha256_of_file(partial / name) for name in (WEIGHTS, STATE)}
+        content = {"step": step, "network": dict(network), "files": digests}
+        write_json(partial / MANIFEST, {**content, "manifest_sha256": sha256_of_value(content)})
         partial.rename(folder)
         sync_folder(checkpoints)
-    for old in sorted(checkpoints.glob("step_*"))[:-_KEPT]:
-        shutil.rmtree(old)
+    _prune(checkpoints.parent, newest=folder.name)
+
+
+def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    """Load weights and momentum into a network and its optimiser.
+
+    Raises:
+        IntegrityError: they do not fit, or are not what was verified; see `Checkpoint.momentum`.
+    """
+    where = f"checkpoint {str(checkpoint.folder)!r}"
+    momentum, trained = checkpoint.momentum(), _trained(module, optimizer)
+    check_fit(momentum, trained, where=f"{where}, {STATE}")
+    weights = checkpoint.weights()
+    check_fit(weights, module.state_dict(), where=f"{where}, {WEIGHTS}")
+    module.load_state_dict(weights)
+    for name, weight in trained.items():
+        buffer = torch.empty_like(weight).copy_(momentum[name])
+        optimizer.state[weight]["momentum_buffer"] = buffer.detach()
+
+
+def check_fit(
+    tensors: Mapping[str, torch.Tensor], expected: Mapping[str, torch.Tensor], *, where: str
+) -> None:
+    """Refuse tensors that have not exactly the names, shapes and types of those expected.
+
+    Raises:
+        IntegrityError: naming the first that differs.
+    """
+    for name in sorted({*tensors, *expected}):
+        got, wanted = (_kind(source.get(name)) for source in (tensors, expected))
+        if got != wanted:
+            raise IntegrityError(
+                f"{where} does not fit the network: {name[:80]!r} must be {wanted}, got {got}; "
+                "restore the run from a copy, or train again with another --out."
+            )
 
 
 def discard_after(run: Path, step: int) -> None:
-    """Delete checkpoints of later steps: damaged ones, which would outlive their successors."""
-    for folder in (run / "checkpoints").glob("step_????????"):
-        if int(folder.name.removeprefix("step_")) > step:
-            shutil.rmtree(folder)
+    """Delete checkpoints of later steps: damaged ones, which would outlive their successors.
+
+    Raises:
+        OutputError: the file system refused.
+    """
+    for folder in checkpoint_folders(run):
+        if step_of(folder) > step:
+            remove_folder(folder)
 
 
 def latest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
-    """Return the newest checkpoint that is whole, and a sentence for each one passed over."""
+    """Return the newest checkpoint that is whole, and a sentence for each one passed over.
+
+    Raises:
+        UnsafeInputError: there is a link, pipe or device where a file or folder must be.
+        NoInputError: one cannot be read, which says nothing about what it holds.
+    """
     damaged: list[str] = []
-    for folder in sorted((run / "checkpoints").glob("step_????????"), reverse=True):
+    for folder in checkpoint_folders(run):
         try:
-            return _verified(folder), damaged
+            return verified(folder), damaged
         except IntegrityError as error:
             damaged.append(str(error))
     return None, damaged
@@ -124,6 +159,7 @@ def require_checkpoint(run: Path) -> Checkpoint:
     Raises:
         NoInputError: there is none.
         IntegrityError: there are some, and all are damaged.
+        UnsafeInputError: see `latest_checkpoint`.
     """
     checkpoint, damaged = latest_checkpoint(run)
     if checkpoint is not None:
@@ -136,13 +172,54 @@ def require_checkpoint(run: Path) -> Checkpoint:
     )
 
 
-def _verified(folder: Path) -> Checkpoint:
+def checkpoint_at(run: Path, step: int) -> Checkpoint:
+    """Return the checkpoint of a step, for a process that was told which; errors as above."""
+    return verified(run / "checkpoints" / f"step_{step:08d}")
+
+
+def _is_whole(folder: Path) -> bool:
     try:
-        manifest = json.loads((folder / "manifest.json").read_bytes())
-        for name, expected in manifest["files"].items():
-            if "/" in name or sha256_of_file(folder / name) != expected:
-                raise ValueError(f"{name} fails its SHA-256")
-        digest = str(manifest["files"]["model.safetensors"])
-        return Checkpoint(folder, int(manifest["step"]), dict(manifest["network"]), digest)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise IntegrityError(f"checkpoint {str(folder)!r} is damaged: {error}.") from error
+        verified(folder)
+    except MedSimCLRError:
+        return False
+    return True
+
+
+def _prune(run: Path, *, newest: str) -> None:
+    """Keep the newest and the next that is whole."""
+    n_kept = 0
+    for folder in checkpoint_folders(run):
+        if n_kept < _KEPT and (folder.name == newest or _is_whole(folder)):
+            n_kept += 1
+        elif step_of(folder) >= 0:
+            remove_folder(folder)
+
+
+def _write(path: Path, tensors: Mapping[str, torch.Tensor]) -> None:
+    try:
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, path)
+    except SafetensorError as error:
+        # What the file system said, in words only.
+        raise OSError(str(error)) from error
+
+
+def _trained(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, nn.Parameter]:
+    trained = {id(weight) for group in optimizer.param_groups for weight in group["params"]}
+    named = {n: weight for n, weight in module.named_parameters() if id(weight) in trained}
+    assert len(named) == len(trained), "the optimiser trains what is not in the network"
+    return named
+
+
+def _momentum(module: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, torch.Tensor]:
+    """Return the momentum of every trained parameter; it is zero before the first step."""
+    buffers = {}
+    for name, weight in _trained(module, optimizer).items():
+        buffer = optimizer.state.get(weight, {}).get("momentum_buffer")
+        buffers[name] = torch.zeros_like(weight) if buffer is None else buffer
+    return buffers
+
+
+def _kind(tensor: torch.Tensor | None) -> str:
+    if tensor is None:
+        return "absent"
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"

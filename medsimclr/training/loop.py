@@ -18,8 +18,10 @@ from torch.nn.utils import get_total_norm
 from medsimclr.distributed.group import Group
 from medsimclr.errors import CheckpointedError, NonFiniteLossError
 from medsimclr.training.checkpoint import (
+    checkpoint_at,
     discard_after,
     latest_checkpoint,
+    restore,
     save_checkpoint,
 )
 from medsimclr.training.networks import Network
@@ -80,7 +82,7 @@ def train(
             run / "checkpoints",
             step=step,
             module=module,
-            state={"optimizer": optimizer.state_dict()},
+            optimizer=optimizer,
             network=network.model_dump(mode="json"),
         )
 
@@ -183,10 +185,7 @@ def _resume(
     found = _newest_step(run, progress) if group.is_main else 0
     step = int(group.sum(torch.tensor([found], device=group.device)).item())
     if step > 0:
-        checkpoint, _ = latest_checkpoint(run)
-        assert checkpoint is not None
-        module.load_state_dict(checkpoint.weights())
-        optimizer.load_state_dict(checkpoint.state()["optimizer"])
+        restore(checkpoint_at(run, step), module, optimizer)
     return step
 
 
