@@ -20,8 +20,8 @@ def rank_me(features_ND: torch.Tensor, *, epsilon: float = _RANK_ME_EPSILON) -> 
     """Compute the effective rank of features, between 1 and min(N, D).
 
     RankMe = exp(-sum_k p_k log p_k) with p_k = s_k / sum_j s_j + epsilon over the min(N, D)
-    singular values s_k; Garrido et al. 2022, arXiv 2210.02885, equations 1 and 2. As there, features
-    are neither centred nor normalised: features that all share one large mean have a low rank.
+    singular values s_k; Garrido et al. 2022, arXiv 2210.02885, equations 1 and 2. As there,
+    features are neither centred nor normalised: a large mean that all share makes the rank low.
 
     Args:
         features_ND: one row a tile; decomposed in float64.
@@ -31,7 +31,8 @@ def rank_me(features_ND: torch.Tensor, *, epsilon: float = _RANK_ME_EPSILON) -> 
     Returns:
         The rank; 1 where every feature is zero, NaN where one is not finite.
     """
-    assert features_ND.ndim == 2 and features_ND.numel() > 0, features_ND.shape
+    assert features_ND.ndim == 2, features_ND.shape
+    assert features_ND.numel() > 0, features_ND.shape
     features_ND = features_ND.detach().double()
     if not bool(features_ND.isfinite().all()):
         return float("nan")

@@ -31,7 +31,7 @@ def knn_loops(query_QD, bank_ND, labels_N, *, n_classes, k, temperature):
 
 def across_units_loops(features_ND, labels_N, units_N, *, k, temperature):
     """Balanced accuracy of tiles classified by neighbours of other units, all tiles labelled."""
-    classes = sorted(set(int(label) for label in labels_N))
+    classes = sorted({int(label) for label in labels_N})
     hits = {c: [] for c in classes}
     for query, label, unit in zip(features_ND, labels_N, units_N, strict=True):
         others = [i for i, other in enumerate(units_N) if other != unit]

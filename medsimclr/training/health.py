@@ -1,0 +1,197 @@
+"""How a pretraining fares, measured while it runs and without a label: figures and warnings.
+
+Every step: alignment and uniformity of the batch's projections, and of the loop's own figures what
+they mean. Now and then: the effective rank of the features of a fixed sample of training tiles,
+and, where they have labels, how well their neighbours of other patients name them. Nothing that is
+measured here changes a bit of the training.
+
+n rows of this process, D dimensions, S tiles of the sample.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from medsimclr.data.labels import choose_labelled
+from medsimclr.data.tile_index import TileIndex
+from medsimclr.data.views import TileViews
+from medsimclr.distributed.group import SINGLE, Group
+from medsimclr.evaluation.collapse import Symptom, feature_symptoms, task_symptoms
+from medsimclr.evaluation.knn import knn_across_units
+from medsimclr.evaluation.representation import alignment, rank_me, uniformity
+from medsimclr.training.compute import to_images
+from medsimclr.training.plan import Plan
+
+__all__ = ["Health", "batch_figures", "health_sample", "report_interval"]
+
+_MAX_ROWS = 512
+# Steps that are judged together: 20 batches of 128 average accuracy to a fifth of chance.
+_WINDOW = 20
+_ENCODED_AT_ONCE = 32
+# Share of a run's passes through the network that reports may take (twice that in time where
+# training computes in bf16: reports are in fp32).
+_REPORT_SHARE = 0.03
+
+
+def batch_figures(
+    z_a_nD: torch.Tensor, z_b_nD: torch.Tensor, *, group: Group = SINGLE
+) -> dict[str, torch.Tensor]:
+    """Return alignment and uniformity of at most 512 projections, as this process's share.
+
+    Each process looks at its own rows and divides by the number of processes, so that the sum over
+    them is a mean of alike estimates; no rows travel for a figure.
+
+    Args:
+        z_a_nD: projections of view a, not normalised.
+        z_b_nD: projections of view b; uniformity is the mean of both views.
+        group: the processes that train together.
+    """
+    z_a_nD, z_b_nD = z_a_nD[:_MAX_ROWS], z_b_nD[:_MAX_ROWS]
+    both_views = (uniformity(z_a_nD) + uniformity(z_b_nD)) / 2
+    return {
+        "alignment": alignment(z_a_nD, z_b_nD) / group.size,
+        "uniformity": both_views / group.size,
+    }
+
+
+def health_sample(tiles: TileIndex, *, n_tiles: int, seed: int) -> TileIndex:
+    """Choose tiles evenly over classes, and within a class over patients; no label is a class."""
+    as_classes = replace(tiles, label_N=tiles.label_N + 1)
+    return tiles.select(choose_labelled(as_classes, n_labels=n_tiles, seed=seed))
+
+
+def report_interval(plan: Plan, *, n_reports: int, n_tiles: int) -> int:
+    """Return the steps between two reports: `n_reports` a run, fewer where they cost too much.
+
+    A report is `n_tiles` forward passes; a step counts as three passes of each of its images, since
+    backward takes about twice the time of forward.
+    """
+    affordable = n_tiles / (_REPORT_SHARE * 3 * plan.images_per_step)
+    return max(1, math.ceil(plan.total_steps / n_reports), math.ceil(affordable))
+
+
+class Health:
+    """Watches one pretraining in the main process; an `Observe` of the loop.
+
+    Args:
+        encoder: the network that is trained, not its compiled form; measured in evaluation mode.
+        store: the tile store.
+        sample: training tiles to measure on, as of `health_sample`; empty for none. Never tiles of
+            test patients: pretraining must not look at them.
+        view_px: side of a view.
+        device: where the encoder is.
+        batch_size: pairs that compete in a step, over all processes.
+        plan: steps of the run and of its warm-up.
+        report_steps: steps between two reports, as of `report_interval`.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        *,
+        store: Path,
+        sample: TileIndex,
+        view_px: int,
+        device: torch.device,
+        batch_size: int,
+        plan: Plan,
+        report_steps: int,
+    ) -> None:
+        self._encoder = encoder
+        self._sample = sample
+        self._views = TileViews(store, sample, kind="evaluation", view_px=view_px)
+        self._device = device
+        self._batch_size = batch_size
+        self._plan = plan
+        self._report_steps = report_steps
+        self._window: list[tuple[float, float]] = []
+        self._said: set[str] = set()
+
+    def observe(
+        self, step: int, figures: Mapping[str, float]
+    ) -> tuple[dict[str, float], list[str]]:
+        """Judge the step that makes `step` steps done, and measure the sample where it is due.
+
+        Args:
+            step: steps done.
+            figures: of the last one, with contrastive `accuracy` and `entropy`.
+
+        Returns:
+            Further figures, and a sentence for each trouble that has newly begun.
+        """
+        sentences = self._judge_task(step, figures)
+        is_due = step % self._report_steps == 0 or step == self._plan.total_steps
+        if not is_due or len(self._sample) == 0:
+            return {}, sentences
+        measured, further = self._measure()
+        return measured, sentences + further
+
+    def _measure(self) -> tuple[dict[str, float], list[str]]:
+        features_SD = self._features()
+        figures = {"effective_rank": rank_me(features_SD)}
+        # float64: squares of features that grow without bound must not overflow.
+        neighbours = knn_across_units(
+            features_SD.nan_to_num().double().numpy(), self._sample.label_N, self._sample.unit_N
+        )
+        if neighbours is not None:
+            figures["knn_balanced_accuracy"] = neighbours
+        symptoms = feature_symptoms(
+            effective_rank=figures["effective_rank"],
+            largest=float(features_SD.abs().max()),
+            n_tiles=len(features_SD),
+            n_features=features_SD.shape[1],
+        )
+        judged: set[Symptom] = {"overflow", "collapse", "few_directions"}
+        return figures, self._new(symptoms, judged)
+
+    def _judge_task(self, step: int, figures: Mapping[str, float]) -> list[str]:
+        self._window.append((figures["accuracy"], figures["entropy"]))
+        if len(self._window) < _WINDOW:
+            return []
+        accuracies, entropies = zip(*self._window, strict=True)
+        self._window.clear()
+        # Long after the warm-up: a tenth of the run, and a whole window.
+        learning_steps = max(2 * _WINDOW, self._plan.total_steps // 10)
+        symptoms = task_symptoms(
+            accuracy=sum(accuracies) / _WINDOW,
+            entropy=sum(entropies) / _WINDOW,
+            batch_size=self._batch_size,
+            is_first=step == _WINDOW,
+            is_warm=step >= self._plan.warmup_steps + learning_steps,
+        )
+        return self._new(symptoms, {"chance", "hard", "soft", "trivial"})
+
+    def _new(self, found: Mapping[Symptom, str], judged: set[Symptom]) -> list[str]:
+        """Return what was not said before; what has ended may be said again."""
+        new = [sentence for kind, sentence in found.items() if kind not in self._said]
+        self._said = (self._said - judged) | set(found)
+        return new
+
+    def _features(self) -> torch.Tensor:
+        """Encode the sample, (S, D) float32 on the CPU, leaving no trace in the encoder."""
+        parts = []
+        with _evaluating(self._encoder), torch.inference_mode():
+            for start in range(0, len(self._sample), _ENCODED_AT_ONCE):
+                places = range(start, min(start + _ENCODED_AT_ONCE, len(self._sample)))
+                # Without a DataLoader, which would draw from torch's generator and open the store
+                # anew for every report.
+                view_BHWC = torch.cat([self._views[place][0][0] for place in places])
+                parts.append(self._encoder(to_images(view_BHWC, self._device)).float().cpu())
+        return torch.cat(parts)
+
+
+@contextmanager
+def _evaluating(module: nn.Module) -> Iterator[None]:
+    """Put a network in evaluation mode for a while; parts that were in it before stay there."""
+    before = {part: part.training for part in module.modules()}
+    module.eval()
+    try:
+        yield
+    finally:
+        for part, was_training in before.items():
+            part.training = was_training
