@@ -1,9 +1,10 @@
-"""NT-Xent, the contrastive loss of SimCLR.
+"""NT-Xent, the contrastive loss of SimCLR, on one process or many.
 
 Source: arXiv 2002.05709, equation 1; `google-research/simclr` tf2/objective.py. Row i of view a
 and row i of view b are a positive pair; the other 2N - 2 rows are the negatives of both.
 
-N pairs, D projection.
+n pairs of this process, N of all; R = 2n rows of this process, view a and then view b; K = 2N keys,
+the rows of all processes in order of rank; D projection.
 """
 
 from typing import Literal, NamedTuple
@@ -11,15 +12,26 @@ from typing import Literal, NamedTuple
 import torch
 from torch.nn import functional as F
 
-__all__ = ["Convention", "NTXent", "nt_xent"]
+from medsimclr.distributed.gather import gather_with_gradient
+from medsimclr.distributed.group import SINGLE, Group
+from medsimclr.losses.nt_xent_blocks import nt_xent_in_blocks
+
+__all__ = ["Convention", "Method", "NTXent", "nt_xent"]
 
 Convention = Literal["reference", "mean"]
+Method = Literal["auto", "whole", "blocks"]
 
 _MIN_SQUARED_NORM = 1e-12
+# Median of interleaved rounds on a CPU, 1 and 2 threads: benchmarks/memory.py.
+_LEAST_SIMILARITIES_IN_BLOCKS = 1024**2
 
 
 class NTXent(NamedTuple):
-    """The loss and, detached, two figures of the contrastive task; all scalars."""
+    """This process's shares of the loss and, detached, of two figures of the contrastive task.
+
+    Scalars: sums over this process's pairs, divided by N. Summed over the processes they are the
+    figures of the joined batch; of one process they are the figures themselves.
+    """
 
     loss: torch.Tensor
     accuracy: torch.Tensor
@@ -29,11 +41,13 @@ class NTXent(NamedTuple):
 
 
 def nt_xent(
-    z_a_ND: torch.Tensor,
-    z_b_ND: torch.Tensor,
+    z_a_nD: torch.Tensor,
+    z_b_nD: torch.Tensor,
     *,
     temperature: float,
     convention: Convention = "reference",
+    group: Group = SINGLE,
+    method: Method = "auto",
 ) -> NTXent:
     """Compute the loss of N positive pairs, in float32 or better whatever the autocast.
 
@@ -41,40 +55,53 @@ def nt_xent(
     the partner as target: loss = mean over the N pairs of CE_a + CE_b. Accuracy and entropy are of
     a·bᵀ / T alone, as the reference logs them.
 
+    Across processes the rows of all are keys and each process's rows are its anchors. Its gradient
+    is that of the joined loss by its own rows, so every process must call backward, with the same
+    factor.
+
     Args:
-        z_a_ND: (N, D) projections of view a, not normalised.
-        z_b_ND: (N, D) projections of view b.
+        z_a_nD: (n, D) projections of view a, not normalised; as many on every process.
+        z_b_nD: (n, D) projections of view b.
         temperature: T; the reference takes 0.1 for ImageNet, 0.5 for CIFAR-10.
         convention: "reference" is the sum of both directions, as published. "mean" is the mean over
             the 2N anchors of the v1 paper and most PyTorch ports: half of it. The factor matters
             beside weight decay and for parameters without layer adaptation.
+        group: the processes that share the batch.
+        method: "whole" holds the similarities of R rows to K keys, 4·R·K bytes several times over;
+            "blocks" computes them in blocks and twice, and cannot be differentiated twice. Values
+            and gradients are the same. "auto" takes the faster.
     """
-    assert z_a_ND.shape == z_b_ND.shape, (z_a_ND.shape, z_b_ND.shape)
-    with torch.autocast(z_a_ND.device.type, enabled=False):
-        a_ND, b_ND = _normalised(z_a_ND), _normalised(z_b_ND)
-        similarity_NN = a_ND @ b_ND.T / temperature
-        self_NN = torch.eye(len(a_ND), dtype=torch.bool, device=a_ND.device)
-        aa_NN = (a_ND @ a_ND.T / temperature).masked_fill(self_NN, -torch.inf)
-        bb_NN = (b_ND @ b_ND.T / temperature).masked_fill(self_NN, -torch.inf)
-        partner_N = torch.arange(len(a_ND), device=a_ND.device)
-        loss_a = F.cross_entropy(torch.cat([similarity_NN, aa_NN], dim=1), partner_N)
-        loss_b = F.cross_entropy(torch.cat([similarity_NN.T, bb_NN], dim=1), partner_N)
-        loss = loss_a + loss_b
-        if convention == "mean":
-            loss = loss / 2
-        return NTXent(loss, *_task_figures(similarity_NN.detach(), partner_N))
+    assert z_a_nD.shape == z_b_nD.shape, (z_a_nD.shape, z_b_nD.shape)
+    with torch.autocast(z_a_nD.device.type, enabled=False):
+        unit_RD = _normalised(torch.cat([z_a_nD, z_b_nD]))
+        if method == "auto":
+            n_similarities = 4 * len(z_a_nD) ** 2 * group.size
+            method = "blocks" if n_similarities >= _LEAST_SIMILARITIES_IN_BLOCKS else "whole"
+        compute = nt_xent_in_blocks if method == "blocks" else _whole
+        loss, accuracy, entropy = compute(unit_RD, temperature=temperature, group=group)
+        return NTXent(loss / 2 if convention == "mean" else loss, accuracy, entropy)
 
 
-def _normalised(z_ND: torch.Tensor) -> torch.Tensor:
-    z_ND = z_ND.to(torch.promote_types(z_ND.dtype, torch.float32))
-    squared_norm_N1 = z_ND.square().sum(dim=1, keepdim=True)
-    return z_ND * squared_norm_N1.clamp(min=_MIN_SQUARED_NORM).rsqrt()
+def _normalised(z_RD: torch.Tensor) -> torch.Tensor:
+    z_RD = z_RD.to(torch.promote_types(z_RD.dtype, torch.float32))
+    squared_norm_R1 = z_RD.square().sum(dim=1, keepdim=True)
+    return z_RD * squared_norm_R1.clamp(min=_MIN_SQUARED_NORM).rsqrt()
 
 
-def _task_figures(
-    similarity_NN: torch.Tensor, partner_N: torch.Tensor
-) -> tuple[torch.Tensor, torch.Tensor]:
-    is_right_N = similarity_NN.argmax(dim=1) == partner_N
-    log_probability_NN = similarity_NN.log_softmax(dim=1)
-    entropy_N = -(log_probability_NN.exp() * log_probability_NN).sum(dim=1)
-    return is_right_N.to(similarity_NN.dtype).mean(), entropy_N.mean()
+def _whole(
+    unit_RD: torch.Tensor, *, temperature: float, group: Group
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Return loss, accuracy and entropy summed over this process's pairs, over N."""
+    keys_KD = gather_with_gradient(unit_RD, group)
+    n_rows, n_pairs, n_all = len(unit_RD), len(unit_RD) // 2, len(keys_KD) // 2
+    row_R = torch.arange(n_rows, device=unit_RD.device)
+    own_R = row_R + group.rank * n_rows
+    logits_RK = unit_RD @ keys_KD.T / temperature
+    logits_RK[row_R, own_R] = -torch.inf
+    loss = F.cross_entropy(logits_RK, own_R.roll(n_pairs), reduction="sum") / n_all
+    # Of the keys, those of view b: the second half of each process's.
+    ab_nN = logits_RK[:n_pairs].detach().view(n_pairs, group.size, 2, n_pairs)[:, :, 1].flatten(1)
+    is_right_n = ab_nN.argmax(dim=1) == row_R[:n_pairs] + group.rank * n_pairs
+    log_p_nN = ab_nN.log_softmax(dim=1)
+    entropy_n = -(log_p_nN.exp() * log_p_nN).sum(dim=1)
+    return loss, is_right_n.to(loss.dtype).sum() / n_all, entropy_n.sum() / n_all
