@@ -1,6 +1,7 @@
 """What commands show: progress on stderr, results on stdout."""
 
 import json
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -11,11 +12,16 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 
-__all__ = ["print_json", "print_lines", "print_table", "show_progress"]
+__all__ = ["is_speaker", "print_json", "print_lines", "print_table", "show_progress"]
 
 # Below what training logs anyway (log_seconds), so that no line of it is lost.
 _LINE_SECONDS = 2.0
 Report = Callable[[int, int, str], None]
+
+
+def is_speaker() -> bool:
+    """Tell whether this process prints: of those that torchrun started, the first."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 @contextmanager

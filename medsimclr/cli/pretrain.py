@@ -1,6 +1,6 @@
 """`medsimclr pretrain`."""
 
-from medsimclr.cli.console import print_json, print_lines, show_progress
+from medsimclr.cli.console import is_speaker, print_json, print_lines, show_progress
 from medsimclr.cli.options import build_command
 from medsimclr.cli.training_result import print_training_result
 from medsimclr.config.pretrain import PretrainConfig
@@ -13,6 +13,8 @@ def _run(config: PretrainConfig, as_json: bool) -> None:
         from medsimclr.training.dry_run import dry_run
 
         plan = dry_run(config)
+        if not is_speaker():
+            return
         if as_json:
             print_json(plan.record())
         else:

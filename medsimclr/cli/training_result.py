@@ -2,13 +2,15 @@
 
 from pathlib import Path
 
-from medsimclr.cli.console import print_json, print_lines
+from medsimclr.cli.console import is_speaker, print_json, print_lines
 
 __all__ = ["print_training_result"]
 
 
 def print_training_result(run: Path, *, as_json: bool) -> None:
     """Print the last logged figures of a run and where it lies."""
+    if not is_speaker():
+        return
     from medsimclr.training.run_log import read_metrics
 
     last = (read_metrics(run) or [{"step": 0}])[-1]

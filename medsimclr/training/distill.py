@@ -86,7 +86,6 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> Non
         network=network,
         lineage=lineage,
         split=split,
-        observe=lambda step, figures: ({}, []),
         progress=progress,
         tables={LABELLED: labelled},
     )

@@ -84,7 +84,6 @@ def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> N
         network=network,
         lineage=lineage,
         split=split,
-        observe=lambda step, figures: ({}, []),
         progress=progress,
         tables={LABELLED: _labelled_table(material, tiles, classes)},
     )

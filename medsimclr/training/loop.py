@@ -15,6 +15,8 @@ import torch
 from torch import nn
 from torch.nn.utils import get_total_norm
 
+from medsimclr.distributed.agreement import on_main
+from medsimclr.distributed.gradients import sum_gradients
 from medsimclr.distributed.group import Group
 from medsimclr.errors import CheckpointedError, NonFiniteLossError
 from medsimclr.training.checkpoint import (
@@ -50,7 +52,7 @@ def train(
     plan: Plan,
     network: Network,
     group: Group,
-    observe: Observe,
+    observe: Observe | None,
     progress: Progress,
 ) -> None:
     """Train to the end of the plan, from the newest whole checkpoint if there is one.
@@ -65,7 +67,7 @@ def train(
         plan: steps, learning rate, intervals.
         network: description saved with the weights.
         group: the processes that train together.
-        observe: looks at the network after a step, in the main process.
+        observe: looks at the network after a step, in the main process; None looks at nothing.
         progress: shows a line.
 
     Raises:
@@ -92,10 +94,8 @@ def train(
             figures = _update(step, batch, optimizer, accumulate, plan=plan, group=group)
             step += 1
             if log is not None:
-                further, sentences = observe(step, figures)
-                for sentence in sentences:
-                    progress(0, 0, sentence)
-                log.step(step, {**figures, **further})
+                further, sentences = observe(step, figures) if observe else ({}, [])
+                log.step(step, {**figures, **further}, sentences)
             signal_seen = _agreed(stop, group) if step < plan.total_steps else None
             is_due = time.monotonic() - saved > 60 * plan.checkpoint_minutes
             if log is not None and (is_due or signal_seen or step == plan.total_steps):
@@ -169,6 +169,7 @@ def _update(
             "updated. Lower base_lr or give --set precision=fp32, with another --out."
         )
     weights = [weight for parameters in optimizer.param_groups for weight in parameters["params"]]
+    sum_gradients(weights, group)
     norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
     optimizer.step()
     return {**figures, "gradient_norm": norm.item(), "lr": lr}
@@ -182,8 +183,7 @@ def _resume(
     progress: Progress,
 ) -> int:
     """Load the newest checkpoint that is whole into every process; return its step, or 0."""
-    found = _newest_step(run, progress) if group.is_main else 0
-    step = int(group.sum(torch.tensor([found], device=group.device)).item())
+    step = on_main(group, lambda: _newest_step(run, progress))
     if step > 0:
         restore(checkpoint_at(run, step), module, optimizer)
     return step

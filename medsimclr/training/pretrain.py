@@ -18,15 +18,19 @@ from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
 from medsimclr.training.compute import on_device, to_images
-from medsimclr.training.loop import Accumulate, Batch
+from medsimclr.training.gradient_cache import accumulate_cached
+from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
+from medsimclr.training.loop import Accumulate, Batch, Observe
 from medsimclr.training.material import Material, open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
+from medsimclr.training.plan import build_plan
 from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
 from medsimclr.training.session import (
     Session,
     check_batch_size,
     open_session,
+    share_of,
     train_on_tiles,
 )
 
@@ -55,8 +59,8 @@ def pretrain(
             network=pretraining.network,
             lineage=pretraining.lineage,
             split=pretraining.split,
-            observe=lambda step, figures: ({}, []),
             progress=progress,
+            observe=_watch(config, pretraining, session),
         )
 
 
@@ -104,6 +108,7 @@ def prepare(config: PretrainConfig, session: Session) -> Pretraining:
         identity=config.identity() | {"precision": session.compute.precision},
     )
     model = on_device(build_simclr(network, seed=config.seed), session.compute.device).train()
+    model.encoder.recompute = config.recompute
     return Pretraining(model, network, tiles, split, policy, lineage)
 
 
@@ -122,21 +127,54 @@ def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Par
 
 
 def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session) -> Accumulate:
-    """Return the gradient of a batch of two views, with its contrastive accuracy and entropy."""
+    """Return the gradient of a batch of two views, with what is known of it without labels.
+
+    Raises:
+        ConfigError: the micro-batch does not fall into equal shares.
+    """
     compute, group = session
+    micro_batch = share_of("--micro-batch", config.micro_batch or 0, group)
 
     def accumulate(batch: Batch) -> Mapping[str, torch.Tensor]:
-        views_VBHWC, _ = batch
-        # Both views pass as one batch: batch norm sees their joint statistics, as in the reference.
-        images_BCHW = to_images(views_VBHWC.flatten(0, 1), compute.device)
-        with compute.autocast():
-            z_a_ND, z_b_ND = model(images_BCHW).chunk(2)
-        result = nt_xent(z_a_ND, z_b_ND, temperature=config.temperature, group=group)
-        result.loss.backward()
+        views_VnHWC, _ = batch
+        if micro_batch:
+            figures, z_a_nP, z_b_nP = accumulate_cached(
+                model,
+                views_VnHWC,
+                micro_batch=micro_batch,
+                temperature=config.temperature,
+                compute=compute,
+                group=group,
+                statistics=config.micro_batch_norm,
+            )
+        else:
+            # Both views as one batch: batch norm sees their joint statistics, as in the reference.
+            images_BCHW = to_images(views_VnHWC.flatten(0, 1), compute.device)
+            with compute.autocast():
+                z_a_nP, z_b_nP = model(images_BCHW).chunk(2)
+            figures = nt_xent(z_a_nP, z_b_nP, temperature=config.temperature, group=group)
+            figures.loss.backward()
         return {
-            "loss": result.loss.detach(),
-            "accuracy": result.accuracy,
-            "entropy": result.entropy,
+            "loss": figures.loss.detach(),
+            "accuracy": figures.accuracy,
+            "entropy": figures.entropy,
+            **batch_figures(z_a_nP.detach(), z_b_nP.detach(), group=group),
         }
 
     return accumulate
+
+
+def _watch(config: PretrainConfig, pretraining: Pretraining, session: Session) -> Observe:
+    plan = build_plan(config, n_tiles=len(pretraining.tiles), n_views=2)
+    sample = health_sample(pretraining.tiles, n_tiles=config.health_tiles, seed=config.seed)
+    health = Health(
+        pretraining.model.encoder,
+        store=config.store,
+        sample=sample,
+        view_px=config.view_px,
+        device=session.compute.device,
+        batch_size=config.batch_size,
+        plan=plan,
+        report_steps=report_interval(plan, n_reports=config.health_reports, n_tiles=len(sample)),
+    )
+    return health.observe

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,9 @@ __all__ = ["Progress", "RunLog", "format_seconds", "read_metrics"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what to say)."""
+
+# Of all that is logged, what a line has room for.
+_SHOWN = ("loss", "accuracy", "agreement", "effective_rank", "knn_balanced_accuracy")
 
 
 class RunLog:
@@ -52,10 +55,13 @@ class RunLog:
         self._start = self._said = time.monotonic()
         self._start_step = start_step
 
-    def step(self, step: int, values: Mapping[str, float]) -> None:
-        """Log the step that makes `step` steps done."""
+    def step(self, step: int, values: Mapping[str, float], warnings: Sequence[str] = ()) -> None:
+        """Log the step that makes `step` steps done; warnings are shown at once."""
+        row = {"step": step, **values} | ({"warnings": list(warnings)} if warnings else {})
         with output_errors(self._path):
-            self._file.write(json.dumps({"step": step, **values}) + "\n")
+            self._file.write(json.dumps(row) + "\n")
+        for warning in warnings:
+            self._progress(0, 0, warning)
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
         now = time.monotonic()
@@ -79,7 +85,7 @@ class RunLog:
 
     def _line(self, step: int, values: Mapping[str, float], now: float) -> str:
         seconds_per_step = (now - self._start) / (step - self._start_step)
-        shown = [f"{name} {value:.4g}" for name, value in values.items() if name != "lr"]
+        shown = [f"{name} {values[name]:.4g}" for name in _SHOWN if name in values]
         rate = self._images_per_step / seconds_per_step
         left = format_seconds((self._total_steps - step) * seconds_per_step)
         return " · ".join([*shown, f"{rate:.0f} images/s", f"{left} left"])

@@ -16,9 +16,11 @@ from medsimclr.data.order import BatchOrder
 from medsimclr.data.split import Split
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.data.views import RandomViewKind, TileViews, load_batches
+from medsimclr.distributed.agreement import on_main
 from medsimclr.distributed.group import Group, joined_group
 from medsimclr.errors import ConfigError
 from medsimclr.files.atomic import write_text
+from medsimclr.models.batch_norm import synchronise_batch_norm
 from medsimclr.training.compute import Compute, choose_compute
 from medsimclr.training.loop import Accumulate, Batch, Observe, train
 from medsimclr.training.networks import Network
@@ -57,7 +59,7 @@ def open_session(config: TrainingConfig) -> Iterator[Session]:
     try:
         with joined_group(compute.device, timeout_seconds=config.lost_process_seconds) as group:
             share_of("--batch-size", config.batch_size, group)
-            yield Session(compute, group)
+            yield Session(compute._replace(device=group.device), group)
     finally:
         torch.set_num_threads(threads_before)
 
@@ -74,8 +76,8 @@ def train_on_tiles(
     network: Network,
     lineage: Lineage,
     split: Split,
-    observe: Observe,
     progress: Progress,
+    observe: Observe | None = None,
     tables: Mapping[str, str] | None = None,
 ) -> None:
     """Train a network on views of tiles, new or from the newest checkpoint of config.out.
@@ -91,11 +93,12 @@ def train_on_tiles(
         network: description saved with the weights.
         lineage: recorded in the run directory, which must not hold another one.
         split: recorded in the run directory.
-        observe: looks at the network after a step.
         progress: shows a line.
+        observe: looks at the network after a step.
         tables: further files of the run directory, by name.
     """
     compute, group = session
+    synchronise_batch_norm(module, group)
     plan = build_plan(config, n_tiles=len(tiles), n_views=2 if kind == "contrastive" else 1)
     optimizer = build_optimizer(
         module, name=config.optimizer, lr=plan.peak_lr, weight_decay=config.weight_decay
@@ -113,7 +116,7 @@ def train_on_tiles(
         )
 
     with ExitStack() as held:
-        held.enter_context(_run(config, lineage, split, compute, tables))
+        on_main(group, lambda: held.enter_context(_run(config, lineage, split, compute, tables)))
         train(
             config.out,
             module=module,
