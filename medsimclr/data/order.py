@@ -17,7 +17,9 @@ Sample = tuple[int, int]
 
 @dataclass(frozen=True)
 class BatchOrder:
-    """Batches of samples from one step to another; a torch batch sampler.
+    """One process's rows of the batches from one step to another; a torch batch sampler.
+
+    Of every batch, process r of R has the r-th of R equal parts.
 
     Args:
         n_tiles: tiles in an epoch.
@@ -25,6 +27,8 @@ class BatchOrder:
         seed: seed of the permutations.
         start_step: first batch.
         stop_step: batch to stop before.
+        rank: this process, from 0.
+        size: number of processes; divides batch_size.
     """
 
     n_tiles: int
@@ -32,15 +36,23 @@ class BatchOrder:
     seed: int
     start_step: int
     stop_step: int
+    rank: int = 0
+    size: int = 1
+
+    def __post_init__(self) -> None:
+        """Check that the processes have equal parts."""
+        assert self.batch_size % self.size == 0, (self.batch_size, self.size)
 
     def __len__(self) -> int:
         return self.stop_step - self.start_step
 
     def __iter__(self) -> Iterator[list[Sample]]:
         epoch, order = -1, np.empty(0, np.int64)
+        n_own = self.batch_size // self.size
         for step in range(self.start_step, self.stop_step):
             batch: list[Sample] = []
-            for position in range(step * self.batch_size, (step + 1) * self.batch_size):
+            first = step * self.batch_size + self.rank * n_own
+            for position in range(first, first + n_own):
                 if position // self.n_tiles != epoch:
                     epoch = position // self.n_tiles
                     order = np.random.default_rng([self.seed, epoch]).permutation(self.n_tiles)

@@ -145,8 +145,17 @@ def load_share(
     views = TileViews(
         config.store, tiles, kind=kind, policy=policy, view_px=view_px, seed=config.seed
     )
-    order = BatchOrder(len(tiles), config.batch_size, config.seed, steps.start, steps.stop)
-    is_pinned = session.compute.device.type == "cuda"
+    compute, group = session
+    order = BatchOrder(
+        len(tiles),
+        config.batch_size,
+        config.seed,
+        steps.start,
+        steps.stop,
+        rank=group.rank,
+        size=group.size,
+    )
+    is_pinned = compute.device.type == "cuda"
     return load_batches(views, order, n_workers=config.workers, is_pinned=is_pinned)
 
 
