@@ -1,11 +1,12 @@
-"""The order of samples: a pure function of (seed, position), never of the number of workers.
+"""The order of samples: a pure function of (seed, position), never of workers or processes.
 
 Epochs follow one another without a gap, as in the reference's repeated data set: batch s takes the
-positions s·B to (s+1)·B, and a batch may lie across two epochs.
+positions s·B to (s+1)·B, and a batch may lie across two epochs. Of each batch a process takes the
+slice of its rank: put together in order of rank, the slices are the batch of one process.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -47,6 +48,7 @@ class BatchOrder:
         return self.stop_step - self.start_step
 
     def __iter__(self) -> Iterator[list[Sample]]:
+        n_own = self.batch_size // self.size
         epoch, order = -1, np.empty(0, np.int64)
         n_own = self.batch_size // self.size
         for step in range(self.start_step, self.stop_step):

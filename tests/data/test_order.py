@@ -1,6 +1,7 @@
 from collections import Counter
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -46,3 +47,25 @@ def test_epochs_and_seeds_have_orders_of_their_own():
     assert first != second
     assert first != sorted(first)
     assert tiles(1)[0] not in (first, second)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    n_tiles=st.integers(1, 40),
+    n_own=st.integers(1, 12),
+    size=st.integers(1, 5),
+    start=st.integers(0, 5),
+)
+def test_slices_in_order_of_rank_are_the_batch_of_one_process(n_tiles, n_own, size, start):
+    def batches(**place):
+        return list(BatchOrder(n_tiles, n_own * size, 3, start, 7, **place))
+
+    slices = [batches(rank=rank, size=size) for rank in range(size)]
+    for whole, *parts in zip(batches(), *slices, strict=True):
+        assert sum(parts, []) == whole
+        assert {len(part) for part in parts} == {n_own}
+
+
+def test_batch_that_cannot_be_divided_breaks_an_invariant():
+    with pytest.raises(AssertionError, match=r"\(10, 4\)"):
+        BatchOrder(40, 10, 0, 0, 1, rank=0, size=4)
