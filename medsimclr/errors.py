@@ -44,6 +44,8 @@ class MedSimCLRError(Exception):
     """Base of every error that carries a sentence for the user."""
 
     exit_code: ClassVar[int] = 1
+    is_echo = False
+    """Whether another process of a joint training says the same sentence; then this one is mute."""
 
 
 class LostProcessError(MedSimCLRError):

@@ -61,7 +61,8 @@ class exit_on_error:
             # Frames that an error keeps would keep loader processes, which outlive the last line.
             traceback.clear_frames(error.__traceback__)
         if isinstance(error, MedSimCLRError):
-            sys.stderr.write(f"medsimclr: {error}\n")
+            if not error.is_echo:
+                sys.stderr.write(f"medsimclr: {error}\n")
             raise SystemExit(error.exit_code) from error
         if isinstance(error, KeyboardInterrupt):
             sys.stderr.write("medsimclr: interrupted; run the same command again to go on.\n")

@@ -53,7 +53,9 @@ def on_main(group: Group, action: Callable[[], _Scalar]) -> _Scalar:
 def _learned(message: str) -> bool | int | float | str | None:
     outcome = json.loads(message)
     if "error" in outcome:
-        raise getattr(errors, outcome["error"])(outcome["sentence"])
+        error: MedSimCLRError = getattr(errors, outcome["error"])(outcome["sentence"])
+        error.is_echo = True
+        raise error
     value: bool | int | float | str | None = outcome["value"]
     return value
 

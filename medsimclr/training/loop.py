@@ -107,7 +107,7 @@ def train(
         # torchrun ends all processes when one has ended: none may before the checkpoint is whole.
         group.wait()
     if signal_seen:
-        raise _stopped(signal_seen, step, plan)
+        raise _stopped(signal_seen, step, plan, group)
 
 
 def _log(
@@ -136,13 +136,15 @@ def _agreed(stop: StopFlag, group: Group) -> signal.Signals | None:
     return next((number for number, n in zip(SIGNALS, counts, strict=True) if n), None)
 
 
-def _stopped(number: signal.Signals, step: int, plan: Plan) -> BaseException:
+def _stopped(number: signal.Signals, step: int, plan: Plan, group: Group) -> BaseException:
     if number is signal.SIGINT:
         return KeyboardInterrupt()
-    return CheckpointedError(
+    error = CheckpointedError(
         f"stopped by {number.name} after step {step} of {plan.total_steps}, with a checkpoint; run "
         "the same command again to go on."
     )
+    error.is_echo = not group.is_main
+    return error
 
 
 def _update(
@@ -164,10 +166,12 @@ def _update(
     values = group.sum(torch.stack([share.float() for share in shares.values()])).tolist()
     figures = dict(zip(shares, values, strict=True))
     if not math.isfinite(figures["loss"]):
-        raise NonFiniteLossError(
+        error = NonFiniteLossError(
             f"the loss of step {step + 1} must be finite, got {figures['loss']}; nothing was "
             "updated. Lower base_lr or give --set precision=fp32, with another --out."
         )
+        error.is_echo = not group.is_main
+        raise error
     weights = [weight for parameters in optimizer.param_groups for weight in parameters["params"]]
     sum_gradients(weights, group)
     norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
