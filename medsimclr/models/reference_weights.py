@@ -39,6 +39,7 @@ from medsimclr.models.simclr import SimCLR
 
 __all__ = ["load_reference", "reference_names", "to_reference_layout", "to_torch_layout"]
 
+_ADVICE = "depth, width, selective kernels, stem and head layers must be those of the checkpoint."
 _TO_TORCH = {1: (0,), 2: (1, 0), 4: (3, 2, 0, 1)}
 _TO_REFERENCE = {1: (0,), 2: (1, 0), 4: (2, 3, 1, 0)}
 _OF_BATCH_NORM = {
@@ -99,15 +100,15 @@ def load_reference(network: SimCLR, variables: Mapping[str, NDArray[np.generic]]
         given_name = given.pop(_identity(name), None)
         if given_name is None:
             raise IntegrityError(
-                f"reference variable {name!r} is missing among the {len(variables)} given; depth, "
-                "width, selective kernels, stem and head layers must be those of the checkpoint."
+                f"reference variable {name!r} is missing among the {len(variables)} given; "
+                f"{_ADVICE}"
             )
         expected = tuple(to_reference_layout(state[key]).shape)
         shape = variables[given_name].shape
         if shape != expected:
             raise IntegrityError(
                 f"reference variable {given_name!r} must have shape {expected}, got {shape}; "
-                "depth, width, selective kernels and stem must be those of the checkpoint."
+                f"{_ADVICE}"
             )
         loaded[key] = to_torch_layout(variables[given_name])
     if given:

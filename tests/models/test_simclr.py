@@ -17,19 +17,28 @@ def _images() -> torch.Tensor:
 
 
 @pytest.mark.parametrize(
-    ("depth", "width", "n_parameters"),
+    ("depth", "width", "selective_kernels", "n_parameters"),
     [
-        (18, 1, 11_443_904),
-        (34, 1, 21_552_064),
-        (50, 1, 27_706_432),
-        (50, 2, 110_692_480),
-        (101, 1, 46_698_560),
-        (152, 1, 62_342_208),
+        (18, 1, False, 11_443_904),
+        (34, 1, False, 21_552_064),
+        (50, 1, False, 27_706_432),
+        (50, 1, True, 39_413_984),
+        (50, 2, False, 110_692_480),
+        (50, 2, True, 157_091_456),
+        (101, 1, False, 46_698_560),
+        (101, 1, True, 68_860_704),
+        (101, 2, True, 273_917_632),
+        (152, 1, False, 62_342_208),
+        (152, 1, True, 93_139_296),
+        (152, 2, True, 370_183_936),
+        (152, 3, True, 832_465_184),
     ],
 )
-def test_classifier_from_head_layer_1_counts_as_published(depth, width, n_parameters):
+def test_classifier_from_head_layer_1_counts_as_published(
+    depth, width, selective_kernels, n_parameters
+):
     with torch.device("meta"):
-        encoder = ResNet(depth=depth, width=width)
+        encoder = ResNet(depth=depth, width=width, selective_kernels=selective_kernels)
         head = ProjectionHead(in_dim=encoder.feature_dim)
         classifier = Classifier(encoder, head, head_layer=1, n_classes=3)
     n_dense = 3 * encoder.feature_dim + 3
