@@ -6,7 +6,7 @@ slice of its rank: put together in order of rank, the slices are the batch of on
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,8 +19,6 @@ Sample = tuple[int, int]
 @dataclass(frozen=True)
 class BatchOrder:
     """One process's rows of the batches from one step to another; a torch batch sampler.
-
-    Of every batch, process r of R has the r-th of R equal parts.
 
     Args:
         n_tiles: tiles in an epoch.
@@ -43,6 +41,7 @@ class BatchOrder:
     def __post_init__(self) -> None:
         """Check that the processes have equal parts."""
         assert self.batch_size % self.size == 0, (self.batch_size, self.size)
+        assert 0 <= self.rank < self.size, (self.rank, self.size)
 
     def __len__(self) -> int:
         return self.stop_step - self.start_step
@@ -50,7 +49,6 @@ class BatchOrder:
     def __iter__(self) -> Iterator[list[Sample]]:
         n_own = self.batch_size // self.size
         epoch, order = -1, np.empty(0, np.int64)
-        n_own = self.batch_size // self.size
         for step in range(self.start_step, self.stop_step):
             batch: list[Sample] = []
             first = step * self.batch_size + self.rank * n_own
