@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch.autograd.function import FunctionCtx, once_differentiable
+from torch.autograd.function import FunctionCtx
 
 from medsimclr.distributed.group import Group
 
@@ -84,28 +84,41 @@ class _InBlocks(torch.autograd.Function):
         return loss_R.sum() / n_all, accuracy, entropy
 
     @staticmethod
-    @once_differentiable
     def backward(
         ctx: Any, grad_loss: torch.Tensor, *_: torch.Tensor
     ) -> tuple[torch.Tensor, None, None, None]:
+        # Not once_differentiable: that takes this gradient for a constant, without a word, unless
+        # the loss was scaled by something that requires a gradient.
+        if torch.is_grad_enabled():
+            raise RuntimeError(
+                "NT-Xent in blocks cannot be differentiated twice; method 'whole' can."
+            )
         keys_KD, lse_K, excess_R = ctx.saved_tensors
         similarities = _Similarities(keys_KD, *ctx.layout)
-        n_pairs = similarities.n_rows // 2
-        gradient_KD = torch.zeros_like(keys_KD)
-        for rows, columns, is_mirrored in similarities.blocks():
-            similarity_IJ = similarities.block(rows, columns)
-            similarities.mask_positives(similarity_IJ, rows, columns)
-            weight_IJ = (similarity_IJ - lse_K[columns]).exp_()
-            weight_IJ += similarity_IJ.sub_(lse_K[rows, None]).exp_()
-            gradient_KD[rows].addmm_(weight_IJ, keys_KD[columns])
-            if is_mirrored:
-                gradient_KD[columns].addmm_(weight_IJ.T, keys_KD[rows])
-        # 1 - softmax of the partner, which is the target of a's cross-entropy and of b's.
-        attraction_n = excess_R.sigmoid().view(2, n_pairs).sum(dim=0)
-        partner_RD = keys_KD[similarities.own].roll(n_pairs, dims=0)
-        gradient_RD = gradient_KD[similarities.own] - attraction_n.repeat(2)[:, None] * partner_RD
+        with torch.autocast(keys_KD.device.type, enabled=False):
+            gradient_RD = _gradient(similarities, lse_K, excess_R)
         factor = grad_loss / (similarities.temperature * (len(keys_KD) // 2))
         return gradient_RD * factor, None, None, None
+
+
+def _gradient(
+    similarities: "_Similarities", lse_K: torch.Tensor, excess_R: torch.Tensor
+) -> torch.Tensor:
+    """Return T N times the gradient by this process's rows."""
+    keys_KD, own = similarities.keys_KD, similarities.own
+    gradient_KD = torch.zeros_like(keys_KD)
+    for rows, columns, is_mirrored in similarities.blocks():
+        similarity_IJ = similarities.block(rows, columns)
+        similarities.mask_positives(similarity_IJ, rows, columns)
+        weight_IJ = (similarity_IJ - lse_K[columns]).exp_()
+        weight_IJ += similarity_IJ.sub_(lse_K[rows, None]).exp_()
+        gradient_KD[rows].addmm_(weight_IJ, keys_KD[columns])
+        if is_mirrored:
+            gradient_KD[columns].addmm_(weight_IJ.T, keys_KD[rows])
+    # 1 - softmax of the partner, which is the target of a's cross-entropy and of b's.
+    attraction_n = excess_R.sigmoid().view(2, -1).sum(dim=0)
+    partner_RD = keys_KD[own].roll(len(attraction_n), dims=0)
+    return gradient_KD[own] - attraction_n.repeat(2)[:, None] * partner_RD
 
 
 def _merge_lse(lse: torch.Tensor, added: torch.Tensor) -> None:

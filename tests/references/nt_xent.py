@@ -2,7 +2,7 @@
 
 import math
 
-__all__ = ["nt_xent_loops"]
+__all__ = ["contrastive_task_loops", "nt_xent_loops"]
 
 
 def nt_xent_loops(a: list[list[float]], b: list[list[float]], temperature: float) -> float:
@@ -19,6 +19,21 @@ def nt_xent_loops(a: list[list[float]], b: list[list[float]], temperature: float
         positive = math.exp(_dot(rows[anchor], rows[partner]) / temperature)
         total += -math.log(positive / denominator)
     return total / n_pairs
+
+
+def contrastive_task_loops(
+    a: list[list[float]], b: list[list[float]], temperature: float
+) -> tuple[float, float]:
+    """Return accuracy and entropy (nats) of finding a row's partner among the rows of view b."""
+    n_right, entropy = 0, 0.0
+    for anchor, row in enumerate(a):
+        logits = [_dot(_unit(row), _unit(other)) / temperature for other in b]
+        n_right += logits.index(max(logits)) == anchor
+        weights = [math.exp(logit - max(logits)) for logit in logits]
+        for weight in weights:
+            share = weight / sum(weights)
+            entropy -= share * math.log(share) if share > 0 else 0.0
+    return n_right / len(a), entropy / len(a)
 
 
 def _unit(row: list[float]) -> list[float]:
