@@ -78,23 +78,35 @@ class LARS(Optimizer):
             with torch.enable_grad():
                 loss = closure()
         for group in self.param_groups:
-            for weight in group["params"]:
-                if weight.grad is not None:
-                    self._update(weight, group)
+            weights = [weight for weight in group["params"] if weight.grad is not None]
+            if weights:
+                self._update(weights, [weight.grad for weight in weights], group=group)
         return loss
 
-    def _update(self, weight: torch.Tensor, group: dict[str, Any]) -> None:
-        gradient = weight.grad
-        assert gradient is not None
+    def _update(
+        self, weights: list[torch.Tensor], gradients: list[torch.Tensor], *, group: dict[str, Any]
+    ) -> None:
+        # Lists rather than one parameter at a time: a GPU runs a few kernels instead of hundreds,
+        # and a CPU takes half the time, since rate and trust are one factor of one pass.
+        momenta = [self._momentum(weight) for weight in weights]
         if group["weight_decay"] != 0:
-            gradient = gradient.add(weight, alpha=group["weight_decay"])
-        step = gradient * group["lr"]
+            decay = group["weight_decay"]
+            gradients = list(torch._foreach_add(gradients, weights, alpha=decay))
+        torch._foreach_mul_(momenta, group["momentum"])
         if group["adapt"]:
-            step.mul_(_trust(weight, gradient, coefficient=group["trust_coefficient"]))
+            trust_T = _trust(weights, gradients, coefficient=group["trust_coefficient"])
+            factors = (trust_T * group["lr"]).unbind()
+            torch._foreach_addcmul_(momenta, gradients, factors)
+        else:
+            torch._foreach_add_(momenta, gradients, alpha=group["lr"])
+        torch._foreach_sub_(weights, momenta)
+
+    def _momentum(self, weight: torch.Tensor) -> torch.Tensor:
         state = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        weight.sub_(state["momentum_buffer"].mul_(group["momentum"]).add_(step))
+        momentum: torch.Tensor = state["momentum_buffer"]
+        return momentum
 
 
 def lars_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any]]:
@@ -123,9 +135,14 @@ def lars_groups(module: nn.Module, *, weight_decay: float) -> list[dict[str, Any
     ]
 
 
-def _trust(weight: torch.Tensor, gradient: torch.Tensor, *, coefficient: float) -> torch.Tensor:
-    # Without .item(): on a GPU one wait per parameter would cost more than the update itself.
-    weight_norm = torch.linalg.vector_norm(weight)
-    gradient_norm = torch.linalg.vector_norm(gradient)
-    is_defined = (weight_norm > 0) & (gradient_norm > 0)
-    return torch.where(is_defined, coefficient * weight_norm / gradient_norm, 1.0)
+def _trust(
+    weights: list[torch.Tensor], gradients: list[torch.Tensor], *, coefficient: float
+) -> torch.Tensor:
+    """Return the trust ratio of each of T parameters, (T,).
+
+    Without .item(): on a GPU one wait per parameter would cost more than the update itself.
+    """
+    weight_norm_T = torch.stack(torch._foreach_norm(weights))
+    gradient_norm_T = torch.stack(torch._foreach_norm(gradients))
+    is_defined_T = (weight_norm_T > 0) & (gradient_norm_T > 0)
+    return torch.where(is_defined_T, coefficient * weight_norm_T / gradient_norm_T, 1.0)

@@ -61,6 +61,27 @@ def test_trust_is_one_where_a_norm_is_zero(start, gradient):
     assert weight.tolist() == [w - 0.5 * g for w, g in zip(start, gradient, strict=True)]
 
 
+def test_every_parameter_of_a_group_has_its_own_trust():
+    starts = [[0.5, -1.0], [20.0], [0.0, 0.0, 0.0], [1.0, 2.0]]
+    weights = [_parameter(start) for start in starts]
+    optimiser = LARS(weights, lr=0.3, weight_decay=0.1)
+    references = [LarsLoops(start, lr=0.3, weight_decay=0.1, adapt=True) for start in starts]
+    for step in range(3):
+        for i, (weight, reference) in enumerate(zip(weights[:3], references[:3], strict=True)):
+            gradient = _gradients(step + i + 1, weight.numel())[-1]
+            weight.grad = torch.tensor(gradient, dtype=torch.float64)
+            reference.step(gradient)
+        optimiser.step()
+    for weight, reference in zip(weights, references, strict=True):
+        assert weight.tolist() == pytest.approx(reference.weight, rel=1e-12)
+
+
+def test_gradients_stay_as_they_are():
+    weight = _parameter([0.5, -1.0])
+    _step(LARS([weight], lr=0.3, weight_decay=0.1), weight, [1.0, 2.0])
+    assert weight.grad.tolist() == [1.0, 2.0]
+
+
 def test_new_rate_acts_on_new_gradients_alone():
     weight = _parameter([1.0])
     optimiser = LARS([weight], lr=1.0, adapt=False)
