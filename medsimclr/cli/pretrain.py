@@ -1,6 +1,12 @@
 """`medsimclr pretrain`."""
 
-from medsimclr.cli.console import is_speaker, print_json, print_lines, show_progress
+from medsimclr.cli.console import (
+    is_speaker,
+    print_json,
+    print_lines,
+    print_table,
+    show_progress,
+)
 from medsimclr.cli.options import build_command
 from medsimclr.cli.training_result import print_training_result
 from medsimclr.config.pretrain import PretrainConfig
@@ -20,11 +26,29 @@ def _run(config: PretrainConfig, as_json: bool) -> None:
         else:
             print_lines(plan.lines())
         return
+    if config.find_temperature:
+        _find_temperature(config, as_json)
+        return
     from medsimclr.training.pretrain import pretrain
 
     with show_progress("pretrain") as progress:
         pretrain(config, progress=progress)
     print_training_result(config.out, as_json=as_json)
+
+
+def _find_temperature(config: PretrainConfig, as_json: bool) -> None:
+    from medsimclr.training import find_temperature as comparison
+
+    with show_progress("pretrain") as progress:
+        trials = comparison.find_temperature(config, progress=progress)
+    if not is_speaker():
+        return
+    if as_json:
+        print_json({"out": str(config.out), "trials": [trial.record() for trial in trials]})
+        return
+    print_table(comparison.temperature_table(trials))
+    print_lines([f"note: {note}" for note in comparison.NOTES])
+    print_lines([f"written: {config.out / comparison.TABLE}"])
 
 
 command = build_command(PretrainConfig, _run)

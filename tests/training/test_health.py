@@ -5,15 +5,19 @@ import pytest
 import torch
 from torch import nn
 
+from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.tile_index import TileIndex, index_tiles
 from medsimclr.distributed.group import Group
 from medsimclr.evaluation.knn import knn_across_units
 from medsimclr.evaluation.representation import alignment, rank_me, uniformity
 from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.store.reader import TileStore
+from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
 from medsimclr.training.inference import encode
 from medsimclr.training.plan import Plan
+from medsimclr.training.pretrain import pretrain
+from medsimclr.training.run_log import read_metrics
 from tests.tiny_store import write_tiny_store
 
 VIEW_PX = 32
@@ -224,3 +228,49 @@ def test_only_the_first_steps_can_be_trivial(store, tiles):
     assert "choose a stronger policy" in sentence
     resumed = make_health(store, no_tiles, SmallEncoder())
     assert run_steps(resumed, range(201, 301), solved) == []
+
+
+def pretrain_shortly(store, out, **changes):
+    """Pretrain on 54 tiles in 7 steps; return the run and what was said beside the figures."""
+    lines = []
+    settings = {
+        "workers": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "batch_size": 8,
+        "epochs": 1,
+        "view_px": 36,
+        "policy": "simclr",
+        **changes,
+    }
+    config = PretrainConfig(store=store, out=out, **settings)
+    pretrain(config, progress=lambda done, total, line: total or lines.append(line))
+    return config, lines
+
+
+def test_watching_changes_no_bit_of_the_training(store, tmp_path):
+    watched, lines = pretrain_shortly(store, tmp_path / "watched", health_reports=7)
+    alone, _ = pretrain_shortly(store, tmp_path / "alone", health_tiles=0)
+    digests = {require_checkpoint(config.out).weights_sha256 for config in (watched, alone)}
+    assert len(digests) == 1
+    assert lines == []
+    figures = read_metrics(watched.out)[-1]
+    expected = {"accuracy", "entropy", "alignment", "uniformity", "gradient_norm"}
+    assert expected | {"effective_rank", "knn_balanced_accuracy"} < figures.keys()
+    assert 1 < figures["effective_rank"] < 512
+
+
+def test_blank_tiles_are_a_collapse_in_a_real_run(tmp_path):
+    blank = write_tiny_store(
+        tmp_path / "blank.zarr",
+        images_of=lambda n_tiles, tile_px, seed: np.full((n_tiles, tile_px, tile_px, 3), 230, "u1"),
+    )
+    options = {"jitter_p": 0.0, "grey_p": 0.0, "blur": False}
+    _, lines = pretrain_shortly(blank, tmp_path / "run", policy_options=options)
+    assert len(lines) == 1
+    assert lines[0].startswith("collapse: all tiles get nearly the same features")
+
+
+def test_a_rate_far_too_high_is_a_collapse_in_a_real_run(store, tmp_path):
+    _, lines = pretrain_shortly(store, tmp_path / "run", optimizer="sgd", base_lr=30.0, epochs=3)
+    assert any("effective rank 1." in line or "without bound" in line for line in lines), lines

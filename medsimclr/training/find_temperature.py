@@ -1,0 +1,187 @@
+"""`medsimclr pretrain --find-temperature`: short runs at several temperatures, compared.
+
+Each is a normal pretraining below --out with the same seed, so it resumes like one:
+
+temperature_0.1/    a run directory for each temperature
+temperatures.csv    the table
+"""
+
+import csv
+import io
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.errors import ConfigError, NonFiniteLossError
+from medsimclr.files.atomic import write_text
+from medsimclr.training.material import open_material
+from medsimclr.training.pretrain import choose_split, pretrain
+from medsimclr.training.run_log import Progress, read_metrics
+from medsimclr.training.session import open_session
+
+__all__ = ["NOTES", "TABLE", "Trial", "find_temperature", "temperature_table"]
+
+TABLE = "temperatures.csv"
+NOTES = (
+    "The loss is left out: NT-Xent values of different temperatures cannot be compared.",
+    "With labels, the highest kNN decides. Without, look for an effective rank that is among the "
+    "highest together with a high contrastive accuracy: a rank that falls behind means that tiles "
+    "look ever more alike. Lower alignment: views of a tile lie closer; lower uniformity: tiles "
+    "spread more.",
+    "These are short runs of one seed: repeat with another --seed before trusting a few percent.",
+)
+# Without a wish for trial_epochs, a temperature gets at most this many steps (chosen here: 2,000
+# steps of 256 are 10 passes over 50,000 tiles), but always a whole epoch.
+_STEP_BUDGET = 2000
+_AVERAGED_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a short run came to; None where it was not measured or the loss was not finite."""
+
+    temperature: float
+    accuracy: float | None = None
+    """Contrastive accuracy; like the next two, the mean of the last tenth of the steps."""
+    alignment: float | None = None
+    uniformity: float | None = None
+    effective_rank: float | None = None
+    """RankMe of the health sample at the end."""
+    knn_balanced_accuracy: float | None = None
+    """Of the health sample at the end, neighbours of other patients only; where labels exist."""
+    problem: str = ""
+    """Why the run ended early, if it did."""
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return asdict(self)
+
+
+def find_temperature(
+    config: PretrainConfig, *, progress: Progress = lambda done, total, line: None
+) -> list[Trial]:
+    """Pretrain shortly at each of `config.temperatures` and compare; run again, it goes on.
+
+    A run whose loss diverges gives a row that says so, and the next temperature follows.
+
+    Args:
+        config: what a whole pretraining would get; `temperature` and `epochs` are replaced.
+        progress: shows a line.
+
+    Returns:
+        A row for each temperature, in their order; the same are in temperatures.csv.
+
+    Raises:
+        ConfigError: a temperature is not above 0, or the output holds something else.
+        CheckpointedError: a signal came; see `loop.train`.
+    """
+    temperatures = list(dict.fromkeys(config.temperatures))
+    wrong = [value for value in temperatures if not value > 0]
+    if wrong:
+        raise ConfigError(f"temperatures must be above 0, got {wrong[0]!r}; leave it out.")
+    _check_output(config.out)
+    epochs = _trial_epochs(config, progress)
+    trials = []
+    for temperature in temperatures:
+        run = config.with_changes(
+            out=config.out / f"temperature_{temperature:g}",
+            temperature=temperature,
+            epochs=epochs,
+            find_temperature=False,
+        )
+        progress(0, 0, f"temperature {temperature:g}")
+        problem = ""
+        try:
+            pretrain(run, progress=progress)
+        except NonFiniteLossError as error:
+            problem = str(error)
+            progress(0, 0, problem)
+        trials.append(_read_trial(run.out, temperature, problem))
+    with open_session(config) as session:
+        if session.group.is_main:
+            write_text(config.out / TABLE, _csv(trials))
+    return trials
+
+
+def temperature_table(trials: Sequence[Trial]) -> list[list[str]]:
+    """Lay the trials out as cells, the header first."""
+    header = ["temperature", "accuracy", "effective rank", "alignment", "uniformity", "kNN"]
+    rows = [
+        [
+            f"{trial.temperature:g}",
+            _cell(trial.accuracy, 3),
+            _cell(trial.effective_rank, 1),
+            _cell(trial.alignment, 3),
+            _cell(trial.uniformity, 2),
+            _cell(trial.knn_balanced_accuracy, 3),
+        ]
+        for trial in trials
+    ]
+    return [header, *rows]
+
+
+def _cell(value: float | None, decimals: int) -> str:
+    return "–" if value is None else f"{value:.{decimals}f}"
+
+
+def _check_output(out: Path) -> None:
+    """Refuse a folder that holds anything but an earlier comparison."""
+    others = [
+        path.name
+        for path in (out.iterdir() if out.is_dir() else ())
+        if not path.name.startswith((".", "temperature_")) and path.name != TABLE
+    ]
+    if others:
+        raise ConfigError(
+            f"--out {str(out)!r} must be new, empty or an earlier --find-temperature, got "
+            f"{min(others)!r} in it; choose another --out."
+        )
+
+
+def _trial_epochs(config: PretrainConfig, progress: Progress) -> int:
+    """Return the epochs of a trial: those asked for, else those that the step budget allows."""
+    if "trial_epochs" in config.model_fields_set:
+        return config.trial_epochs
+    material = open_material(config.store)
+    where = str(config.split or "drawn from the seed")
+    n_tiles = len(material.training_tiles(choose_split(config, material), where=where))
+    affordable = max(1, _STEP_BUDGET * config.batch_size // n_tiles)
+    if affordable < config.trial_epochs:
+        progress(
+            0,
+            0,
+            f"{affordable} instead of {config.trial_epochs} epochs a temperature, to stay within "
+            f"{_STEP_BUDGET} steps where that is a whole epoch; --set trial_epochs overrules this",
+        )
+    return min(config.trial_epochs, affordable)
+
+
+def _read_trial(run: Path, temperature: float, problem: str) -> Trial:
+    rows = read_metrics(run)
+    if problem or not rows:
+        return Trial(temperature=temperature, problem=problem)
+    last = rows[-max(1, round(_AVERAGED_SHARE * len(rows))) :]
+
+    def mean(name: str) -> float | None:
+        values = [row[name] for row in last if name in row]
+        return fmean(values) if values else None
+
+    return Trial(
+        temperature=temperature,
+        accuracy=mean("accuracy"),
+        alignment=mean("alignment"),
+        uniformity=mean("uniformity"),
+        effective_rank=rows[-1].get("effective_rank"),
+        knn_balanced_accuracy=rows[-1].get("knn_balanced_accuracy"),
+    )
+
+
+def _csv(trials: Sequence[Trial]) -> str:
+    text = io.StringIO()
+    writer = csv.DictWriter(text, [field.name for field in fields(Trial)], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(trial.record() for trial in trials)
+    return text.getvalue()

@@ -1,0 +1,149 @@
+"""--find-temperature: one normal run for each temperature, and a table of what they came to."""
+
+import csv
+import json
+import os
+import signal
+
+import pytest
+
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.errors import CheckpointedError, ConfigError, NonFiniteLossError
+from medsimclr.training import find_temperature as module
+from medsimclr.training.find_temperature import Trial, find_temperature, temperature_table
+from medsimclr.training.pretrain import pretrain
+from medsimclr.training.run_log import read_metrics
+from tests.cli.command import medsimclr
+from tests.tiny_store import write_tiny_store
+
+TABLE_HEADER = ["temperature", "accuracy", "effective rank", "alignment", "uniformity", "kNN"]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_tiny_store(tmp_path_factory.mktemp("store") / "tiny.zarr")
+
+
+def make_config(store, out, **changes):
+    settings = {
+        "workers": 0,
+        "device": "cpu",
+        "precision": "fp32",
+        "batch_size": 16,
+        "view_px": 36,
+        "policy": "simclr",
+        "temperatures": [0.1, 1.0],
+        "trial_epochs": 1,
+        "find_temperature": True,
+        **changes,
+    }
+    return PretrainConfig(store=store, out=out, **settings)
+
+
+def test_each_temperature_is_a_normal_run_and_a_row(store, tmp_path):
+    config = make_config(store, tmp_path / "found")
+    lines = []
+    trials = find_temperature(config, progress=lambda done, total, line: lines.append(line))
+    assert [trial.temperature for trial in trials] == [0.1, 1.0]
+    assert "temperature 0.1" in lines
+    for trial in trials:
+        rows = read_metrics(config.out / f"temperature_{trial.temperature:g}")
+        assert trial.accuracy == rows[-1]["accuracy"]
+        assert trial.alignment == rows[-1]["alignment"]
+        assert trial.uniformity == rows[-1]["uniformity"]
+        assert trial.effective_rank == rows[-1]["effective_rank"] > 1
+        assert trial.knn_balanced_accuracy == rows[-1]["knn_balanced_accuracy"] > 0
+    with (config.out / "temperatures.csv").open(newline="") as file:
+        written = list(csv.DictReader(file))
+    assert [float(row["effective_rank"]) for row in written] == [t.effective_rank for t in trials]
+    run = config.with_changes(
+        out=tmp_path / "alone", temperature=1.0, epochs=1, find_temperature=False
+    )
+    pretrain(run)
+    assert read_metrics(run.out) == read_metrics(config.out / "temperature_1")
+
+
+def test_a_stopped_comparison_goes_on(store, tmp_path):
+    def stop_at_first_step(done, total, line):
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    config = make_config(store, tmp_path / "found", log_seconds=1e-6)
+    with pytest.raises(CheckpointedError, match="after step 1 of"):
+        find_temperature(config, progress=stop_at_first_step)
+    assert not (config.out / "temperature_1").exists()
+    resumed = find_temperature(config)
+    assert [trial.temperature for trial in resumed] == [0.1, 1.0]
+    assert find_temperature(config) == resumed
+
+
+def test_a_run_that_diverges_is_a_row_and_the_next_follows(store, tmp_path, monkeypatch):
+    def diverge_at_first(config, *, progress):
+        if config.temperature == 0.1:
+            raise NonFiniteLossError("the loss of step 1 must be finite, got nan.")
+        pretrain(config, progress=progress)
+
+    monkeypatch.setattr(module, "pretrain", diverge_at_first)
+    trials = find_temperature(make_config(store, tmp_path / "found"))
+    assert trials[0] == Trial(
+        temperature=0.1, problem="the loss of step 1 must be finite, got nan."
+    )
+    assert trials[1].accuracy is not None
+    assert temperature_table(trials)[1] == ["0.1", "–", "–", "–", "–", "–"]
+
+
+def test_rows_average_the_last_tenth_of_the_steps(store, tmp_path, monkeypatch):
+    rows = [{"step": step, "accuracy": step / 100} for step in range(1, 21)]
+    rows[-1]["effective_rank"] = 12.345
+    monkeypatch.setattr(module, "pretrain", lambda config, *, progress: None)
+    monkeypatch.setattr(module, "read_metrics", lambda run: rows)
+    config = make_config(store, tmp_path, temperatures=[0.25])
+    table = temperature_table(find_temperature(config))
+    assert table == [TABLE_HEADER, ["0.25", "0.195", "12.3", "–", "–", "–"]]
+
+
+def test_epochs_are_those_asked_for_or_stay_within_the_budget(store, tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(module, "pretrain", lambda config, *, progress: seen.append(config.epochs))
+    # 48 training tiles in batches of 16: 10 steps are 3 epochs and a bit.
+    monkeypatch.setattr(module, "_STEP_BUDGET", 10)
+    lines = []
+    find_temperature(make_config(store, tmp_path, temperatures=[1.0], trial_epochs=7))
+    asked = make_config(store, tmp_path, temperatures=[1.0])
+    fields = {key: getattr(asked, key) for key in asked.model_fields_set - {"trial_epochs"}}
+    find_temperature(
+        PretrainConfig(**fields), progress=lambda done, total, line: lines.append(line)
+    )
+    assert seen == [7, 3]
+    assert "3 instead of 5 epochs a temperature" in lines[0]
+
+
+@pytest.mark.parametrize("temperature", [0.0, -0.1])
+def test_a_temperature_of_zero_or_less_is_refused(store, tmp_path, temperature):
+    config = make_config(store, tmp_path / "found", temperatures=[0.1, temperature])
+    with pytest.raises(ConfigError, match=f"temperatures must be above 0, got {temperature}"):
+        find_temperature(config)
+    assert not (tmp_path / "found").exists()
+
+
+def test_an_output_that_holds_something_else_is_refused(store, tmp_path):
+    (tmp_path / "lineage.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"earlier --find-temperature, got 'lineage.json' in it"):
+        find_temperature(make_config(store, tmp_path))
+
+
+def test_command_prints_the_table_or_json_and_what_to_look_at(store, tmp_path):
+    words = ["pretrain", store, "--find-temperature", "--out", tmp_path / "found"]
+    words += ["--set", "temperatures=[0.1, 1.0]", "--set", "trial_epochs=1", "--view-px", 36]
+    words += ["--batch-size", 16, "--workers", 0, "--device", "cpu", "--policy", "simclr"]
+    printed = medsimclr(*words, cwd=tmp_path)
+    assert printed.returncode == 0, printed.stderr
+    header, first, second, *notes = printed.stdout.splitlines()
+    assert header.split() == " ".join(TABLE_HEADER).split()
+    assert (first.split()[0], second.split()[0]) == ("0.1", "1")
+    assert "cannot be compared" in notes[0]
+    assert notes[-1] == f"written: {tmp_path / 'found' / 'temperatures.csv'}"
+    as_json = medsimclr(*words, "--json", cwd=tmp_path)
+    trials = json.loads(as_json.stdout)["trials"]
+    assert [trial["temperature"] for trial in trials] == [0.1, 1.0]
+    assert f"{trials[0]['accuracy']:.3f}" == first.split()[1]
