@@ -1,19 +1,24 @@
+from hashlib import sha256
+
 import pytest
 import torch
 from torch import nn
 
-from medsimclr.models.batch_norm import BatchNorm
-from medsimclr.models.recompute import HeldStatistics, recomputed
+from medsimclr.distributed.group import Group
+from medsimclr.models.batch_norm import BatchNorm, synchronise_batch_norm
+from medsimclr.models.recompute import recomputed
 from medsimclr.models.resnet import Depth, ResNet
 
 
 def _encoder(depth: Depth = 18, *, recompute: bool, selective_kernels: bool = False) -> ResNet:
-    return ResNet(
-        depth=depth,
-        selective_kernels=selective_kernels,
-        recompute=recompute,
-        generator=torch.Generator().manual_seed(0),
+    random = torch.Generator().manual_seed(0)
+    encoder = ResNet(
+        depth=depth, selective_kernels=selective_kernels, recompute=recompute, generator=random
     )
+    for weight in encoder.parameters():
+        if weight.dim() == 1:  # else the gammas that start at zero hide the branches
+            nn.init.uniform_(weight, 0.5, 1.5, generator=random)
+    return encoder
 
 
 def _images() -> torch.Tensor:
@@ -38,13 +43,35 @@ def test_loss_gradients_and_statistics_have_the_bits_of_the_plain_step(depth, se
         again = _step(recomputing)
         assert torch.equal(again[0], loss)
         assert all(torch.equal(again[1][name], gradients[name]) for name in gradients)
+        assert all(gradient.abs().max() > 0 for gradient in gradients.values())
         assert all(torch.equal(again[2][name], statistics[name]) for name in statistics)
 
 
+def _digest_of_share(group: Group, recompute: bool) -> str:
+    """Digest of gradients and statistics of a process that has its share of the images."""
+    encoder = _encoder(recompute=recompute)
+    synchronise_batch_norm(encoder, group)
+    encoder(_images().chunk(group.size)[group.rank]).pow(2).sum().backward()
+    tensors = [weight.grad for weight in encoder.parameters()]
+    tensors.extend(encoder.buffers())
+    return sha256(b"".join(tensor.numpy().tobytes() for tensor in tensors)).hexdigest()
+
+
+def test_global_batch_norm_gives_the_same_bits_in_every_process(processes):
+    plain, recomputing = (
+        processes.run(_digest_of_share, recompute, size=2) for recompute in (False, True)
+    )
+    assert recomputing == plain
+
+
 def test_bfloat16_autocast_gives_the_same_bits():
-    with torch.autocast("cpu", dtype=torch.bfloat16):
-        losses = [encoder(_images()).float().pow(2).sum() for encoder in _both()]
-    assert torch.equal(*losses)
+    encoders = _both()
+    for encoder in encoders:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            features = encoder(_images())
+        features.float().pow(2).sum().backward()
+    for plain, again in zip(*(encoder.parameters() for encoder in encoders), strict=True):
+        assert torch.equal(again.grad, plain.grad)
 
 
 def _both() -> list[ResNet]:
@@ -87,27 +114,3 @@ def test_backward_twice_recomputes_twice():
     first, second = (torch.autograd.grad(output, value, retain_graph=True)[0] for _ in range(2))
     assert torch.equal(first, second)
     assert torch.equal(norm.running_mean, statistics)
-
-
-def test_held_statistics_stay_and_move_again_afterwards():
-    norm = BatchNorm(3)
-    held = HeldStatistics(nn.Sequential(norm))
-    value = torch.rand(5, 3, generator=torch.Generator().manual_seed(0))
-    buffers = dict(norm.named_buffers())
-    before = {name: buffer.clone() for name, buffer in buffers.items()}
-    for _ in range(2):
-        with held:
-            norm(value)
-    for name, buffer in norm.named_buffers():
-        assert buffer is buffers[name]
-        assert torch.equal(buffer, before[name])
-    norm(value)
-    assert norm.num_batches_tracked == 1
-
-
-def test_held_statistics_come_back_after_an_error():
-    norm = BatchNorm(3)
-    buffers = dict(norm.named_buffers())
-    with pytest.raises(ZeroDivisionError), HeldStatistics(norm):
-        raise ZeroDivisionError
-    assert all(buffer is buffers[name] for name, buffer in norm.named_buffers())
