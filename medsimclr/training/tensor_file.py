@@ -107,7 +107,9 @@ def _split(content_n: torch.Tensor) -> tuple[Mapping[str, _Entry], torch.Tensor]
         raise ValueError(f"a header of {n_header} bytes does not fit in {len(content_n)} bytes")
     text = content_n[_LENGTH_BYTES:start].numpy().tobytes()
     try:
-        header = json.loads(text, object_pairs_hook=_without_repetition)
+        header = json.loads(text.decode(), object_pairs_hook=_without_repetition)
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"its header is no JSON: {error}") from error
     except RecursionError as error:
         raise ValueError("its header is too deep") from error
     if isinstance(header, dict):
