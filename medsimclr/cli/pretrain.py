@@ -47,7 +47,7 @@ def _find_temperature(config: PretrainConfig, as_json: bool) -> None:
         print_json({"out": str(config.out), "trials": [trial.record() for trial in trials]})
         return
     print_table(comparison.temperature_table(trials))
-    print_lines([f"note: {note}" for note in comparison.NOTES])
+    print_lines([f"note: {note}" for note in comparison.temperature_notes(trials)])
     print_lines([f"written: {config.out / comparison.TABLE}"])
 
 

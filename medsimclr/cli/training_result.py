@@ -17,5 +17,6 @@ def print_training_result(run: Path, *, as_json: bool) -> None:
     if as_json:
         print_json({"run": str(run), **last})
         return
-    figures = ", ".join(f"{name} {value:.4g}" for name, value in last.items() if name != "step")
+    shown = {name: value for name, value in last.items() if isinstance(value, float)}
+    figures = ", ".join(f"{name} {value:.4g}" for name, value in shown.items())
     print_lines([f"{run}: {last['step']} steps done; last step: {figures}"])

@@ -27,7 +27,7 @@ _HUGE_FEATURE = 1e6
 
 
 def feature_symptoms(
-    *, effective_rank: float, largest: float, n_tiles: int, n_features: int
+    *, effective_rank: float, largest: float, n_tiles: int, n_features: int, is_warm: bool
 ) -> Mapping[Symptom, str]:
     """Judge the features of a sample of tiles; nothing is said of fewer than 32.
 
@@ -36,6 +36,8 @@ def feature_symptoms(
         largest: the largest absolute feature; NaN or infinite where one is.
         n_tiles: tiles in the sample.
         n_features: D.
+        is_warm: whether the warm-up is long over: before, few directions are no surprise, since the
+            moving statistics of batch norm do not fit the weights yet.
     """
     if n_tiles < _MIN_TILES:
         return {}
@@ -50,7 +52,7 @@ def feature_symptoms(
             "collapse": f"collapse: all tiles get nearly the same features ({rank}); stop, look "
             "whether the tiles are blank, and lower base_lr or raise the temperature."
         }
-    if effective_rank < _FEW_DIRECTIONS:
+    if effective_rank < _FEW_DIRECTIONS and is_warm:
         return {
             "few_directions": f"dimensional collapse: the features use few directions ({rank}), so "
             "tiles hardly differ; lower base_lr, or raise the batch size or the temperature."

@@ -7,6 +7,8 @@ and uniformity 0.
 Shapes: N rows, D dimensions.
 """
 
+import math
+
 import torch
 
 __all__ = ["alignment", "rank_me", "uniformity"]
@@ -80,8 +82,10 @@ def uniformity(z_ND: torch.Tensor) -> torch.Tensor:
     distance_NN = squared_norm_N[:, None] + squared_norm_N[None, :] - 2 * product_NN
     is_self_NN = torch.eye(len(z_ND), dtype=torch.bool, device=z_ND.device)
     exponent_NN = (-2 * distance_NN.clamp(min=0)).masked_fill(is_self_NN, -torch.inf)
-    n_ordered_pairs = torch.tensor(len(z_ND) * (len(z_ND) - 1), dtype=exponent_NN.dtype)
-    return exponent_NN.flatten().logsumexp(dim=0) - n_ordered_pairs.log().to(exponent_NN.device)
+    n_ordered_pairs = len(z_ND) * (len(z_ND) - 1)
+    # A number of Python and not a tensor, which a GPU would have to wait for in every step.
+    log_n_pairs = math.log(n_ordered_pairs) if n_ordered_pairs else -math.inf
+    return exponent_NN.flatten().logsumexp(dim=0) - log_n_pairs
 
 
 def _unit_rows(z_ND: torch.Tensor) -> torch.Tensor:

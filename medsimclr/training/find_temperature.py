@@ -22,10 +22,10 @@ from medsimclr.training.pretrain import choose_split, pretrain
 from medsimclr.training.run_log import Progress, read_metrics
 from medsimclr.training.session import open_session
 
-__all__ = ["NOTES", "TABLE", "Trial", "find_temperature", "temperature_table"]
+__all__ = ["TABLE", "Trial", "find_temperature", "temperature_notes", "temperature_table"]
 
 TABLE = "temperatures.csv"
-NOTES = (
+_NOTES = (
     "The loss is left out: NT-Xent values of different temperatures cannot be compared.",
     "With labels, the highest kNN decides. Without, look for an effective rank that is among the "
     "highest together with a high contrastive accuracy: a rank that falls behind means that tiles "
@@ -52,8 +52,8 @@ class Trial:
     """RankMe of the health sample at the end."""
     knn_balanced_accuracy: float | None = None
     """Of the health sample at the end, neighbours of other patients only; where labels exist."""
-    problem: str = ""
-    """Why the run ended early, if it did."""
+    trouble: str = ""
+    """What the run was warned of while it trained, or why it ended early."""
 
     def record(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -93,13 +93,13 @@ def find_temperature(
             find_temperature=False,
         )
         progress(0, 0, f"temperature {temperature:g}")
-        problem = ""
         try:
             pretrain(run, progress=progress)
         except NonFiniteLossError as error:
-            problem = str(error)
-            progress(0, 0, problem)
-        trials.append(_read_trial(run.out, temperature, problem))
+            progress(0, 0, str(error))
+            trials.append(Trial(temperature=temperature, trouble=str(error)))
+        else:
+            trials.append(_read_trial(run.out, temperature))
     with open_session(config) as session:
         if session.group.is_main:
             write_text(config.out / TABLE, _csv(trials))
@@ -121,6 +121,12 @@ def temperature_table(trials: Sequence[Trial]) -> list[list[str]]:
         for trial in trials
     ]
     return [header, *rows]
+
+
+def temperature_notes(trials: Sequence[Trial]) -> list[str]:
+    """Return what a reader of the table has to know: what went wrong, and what to look at."""
+    troubles = [f"{trial.temperature:g}: {trial.trouble}" for trial in trials if trial.trouble]
+    return [*troubles, *_NOTES]
 
 
 def _cell(value: float | None, decimals: int) -> str:
@@ -159,10 +165,8 @@ def _trial_epochs(config: PretrainConfig, progress: Progress) -> int:
     return min(config.trial_epochs, affordable)
 
 
-def _read_trial(run: Path, temperature: float, problem: str) -> Trial:
-    rows = read_metrics(run)
-    if problem or not rows:
-        return Trial(temperature=temperature, problem=problem)
+def _read_trial(run: Path, temperature: float) -> Trial:
+    rows = read_metrics(run) or [{}]
     last = rows[-max(1, round(_AVERAGED_SHARE * len(rows))) :]
 
     def mean(name: str) -> float | None:
@@ -176,6 +180,7 @@ def _read_trial(run: Path, temperature: float, problem: str) -> Trial:
         uniformity=mean("uniformity"),
         effective_rank=rows[-1].get("effective_rank"),
         knn_balanced_accuracy=rows[-1].get("knn_balanced_accuracy"),
+        trouble=" ".join(warning for row in rows for warning in row.get("warnings", [])),
     )
 
 

@@ -128,10 +128,10 @@ class Health:
         is_due = step % self._report_steps == 0 or step == self._plan.total_steps
         if not is_due or len(self._sample) == 0:
             return {}, sentences
-        measured, further = self._measure()
+        measured, further = self._measure(step)
         return measured, sentences + further
 
-    def _measure(self) -> tuple[dict[str, float], list[str]]:
+    def _measure(self, step: int) -> tuple[dict[str, float], list[str]]:
         features_SD = self._features()
         figures = {"effective_rank": rank_me(features_SD)}
         # float64: squares of features that grow without bound must not overflow.
@@ -145,6 +145,7 @@ class Health:
             largest=float(features_SD.abs().max()),
             n_tiles=len(features_SD),
             n_features=features_SD.shape[1],
+            is_warm=self._is_warm(step),
         )
         judged: set[Symptom] = {"overflow", "collapse", "few_directions"}
         return figures, self._new(symptoms, judged)
@@ -155,16 +156,18 @@ class Health:
             return []
         accuracies, entropies = zip(*self._window, strict=True)
         self._window.clear()
-        # Long after the warm-up: a tenth of the run, and a whole window.
-        learning_steps = max(2 * _WINDOW, self._plan.total_steps // 10)
         symptoms = task_symptoms(
             accuracy=sum(accuracies) / _WINDOW,
             entropy=sum(entropies) / _WINDOW,
             batch_size=self._batch_size,
             is_first=step == _WINDOW,
-            is_warm=step >= self._plan.warmup_steps + learning_steps,
+            is_warm=self._is_warm(step),
         )
         return self._new(symptoms, {"chance", "hard", "soft", "trivial"})
+
+    def _is_warm(self, step: int) -> bool:
+        """Tell whether the warm-up is over by a tenth of the run, and by two windows."""
+        return step >= self._plan.warmup_steps + max(2 * _WINDOW, self._plan.total_steps // 10)
 
     def _new(self, found: Mapping[Symptom, str], judged: set[Symptom]) -> list[str]:
         """Return what was not said before; what has ended may be said again."""

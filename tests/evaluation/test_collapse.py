@@ -7,9 +7,13 @@ import pytest
 from medsimclr.evaluation.collapse import feature_symptoms, task_symptoms
 
 
-def of_features(rank, *, largest=2.0, n_tiles=512, n_features=512):
+def of_features(rank, *, largest=2.0, n_tiles=512, n_features=512, is_warm=True):
     return feature_symptoms(
-        effective_rank=rank, largest=largest, n_tiles=n_tiles, n_features=n_features
+        effective_rank=rank,
+        largest=largest,
+        n_tiles=n_tiles,
+        n_features=n_features,
+        is_warm=is_warm,
     )
 
 
@@ -42,6 +46,8 @@ def test_few_directions_are_a_dimensional_collapse():
     assert kind == "few_directions"
     assert "dimensional collapse" in sentence
     assert "effective rank 2.9 of 256" in sentence
+    assert of_features(2.9, is_warm=False) == {}
+    assert list(of_features(1.9, is_warm=False)) == ["collapse"]
 
 
 @pytest.mark.parametrize("largest", [1e20, math.inf, math.nan])

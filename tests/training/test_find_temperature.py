@@ -10,7 +10,12 @@ import pytest
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import CheckpointedError, ConfigError, NonFiniteLossError
 from medsimclr.training import find_temperature as module
-from medsimclr.training.find_temperature import Trial, find_temperature, temperature_table
+from medsimclr.training.find_temperature import (
+    Trial,
+    find_temperature,
+    temperature_notes,
+    temperature_table,
+)
 from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_log import read_metrics
 from tests.cli.command import medsimclr
@@ -40,10 +45,17 @@ def make_config(store, out, **changes):
     return PretrainConfig(store=store, out=out, **settings)
 
 
-def test_each_temperature_is_a_normal_run_and_a_row(store, tmp_path):
-    config = make_config(store, tmp_path / "found")
+@pytest.fixture(scope="module")
+def found(store, tmp_path_factory):
+    """A comparison: its configuration, rows and what was said."""
+    config = make_config(store, tmp_path_factory.mktemp("runs") / "found")
     lines = []
     trials = find_temperature(config, progress=lambda done, total, line: lines.append(line))
+    return config, trials, lines
+
+
+def test_each_temperature_is_a_normal_run_and_a_row(found, tmp_path):
+    config, trials, lines = found
     assert [trial.temperature for trial in trials] == [0.1, 1.0]
     assert "temperature 0.1" in lines
     for trial in trials:
@@ -85,9 +97,9 @@ def test_a_run_that_diverges_is_a_row_and_the_next_follows(store, tmp_path, monk
 
     monkeypatch.setattr(module, "pretrain", diverge_at_first)
     trials = find_temperature(make_config(store, tmp_path / "found"))
-    assert trials[0] == Trial(
-        temperature=0.1, problem="the loss of step 1 must be finite, got nan."
-    )
+    trouble = "the loss of step 1 must be finite, got nan."
+    assert trials[0] == Trial(temperature=0.1, trouble=trouble)
+    assert temperature_notes(trials)[0] == f"0.1: {trouble}"
     assert trials[1].accuracy is not None
     assert temperature_table(trials)[1] == ["0.1", "–", "–", "–", "–", "–"]
 
@@ -95,11 +107,13 @@ def test_a_run_that_diverges_is_a_row_and_the_next_follows(store, tmp_path, monk
 def test_rows_average_the_last_tenth_of_the_steps(store, tmp_path, monkeypatch):
     rows = [{"step": step, "accuracy": step / 100} for step in range(1, 21)]
     rows[-1]["effective_rank"] = 12.345
+    rows[4]["warnings"] = ["collapse: of some kind."]
     monkeypatch.setattr(module, "pretrain", lambda config, *, progress: None)
     monkeypatch.setattr(module, "read_metrics", lambda run: rows)
     config = make_config(store, tmp_path, temperatures=[0.25])
-    table = temperature_table(find_temperature(config))
-    assert table == [TABLE_HEADER, ["0.25", "0.195", "12.3", "–", "–", "–"]]
+    trials = find_temperature(config)
+    assert temperature_notes(trials)[0] == "0.25: collapse: of some kind."
+    assert temperature_table(trials) == [TABLE_HEADER, ["0.25", "0.195", "12.3", "–", "–", "–"]]
 
 
 def test_epochs_are_those_asked_for_or_stay_within_the_budget(store, tmp_path, monkeypatch):
@@ -132,18 +146,19 @@ def test_an_output_that_holds_something_else_is_refused(store, tmp_path):
         find_temperature(make_config(store, tmp_path))
 
 
-def test_command_prints_the_table_or_json_and_what_to_look_at(store, tmp_path):
-    words = ["pretrain", store, "--find-temperature", "--out", tmp_path / "found"]
-    words += ["--set", "temperatures=[0.1, 1.0]", "--set", "trial_epochs=1", "--view-px", 36]
-    words += ["--batch-size", 16, "--workers", 0, "--device", "cpu", "--policy", "simclr"]
+def test_command_prints_the_table_or_json_and_what_to_look_at(store, found, tmp_path):
+    config, trials, _ = found
+    words = ["pretrain", store, "--find-temperature", "--out", config.out, "--view-px", 36]
+    words += ["--set", "temperatures=[0.1, 1.0]", "--set", "trial_epochs=1", "--set"]
+    words += ["precision=fp32", "--batch-size", 16, "--workers", 0, "--device", "cpu"]
+    words += ["--policy", "simclr"]
     printed = medsimclr(*words, cwd=tmp_path)
     assert printed.returncode == 0, printed.stderr
+    assert printed.stderr.count("already done") == 2
     header, first, second, *notes = printed.stdout.splitlines()
     assert header.split() == " ".join(TABLE_HEADER).split()
     assert (first.split()[0], second.split()[0]) == ("0.1", "1")
     assert "cannot be compared" in notes[0]
-    assert notes[-1] == f"written: {tmp_path / 'found' / 'temperatures.csv'}"
+    assert notes[-1] == f"written: {config.out / 'temperatures.csv'}"
     as_json = medsimclr(*words, "--json", cwd=tmp_path)
-    trials = json.loads(as_json.stdout)["trials"]
-    assert [trial["temperature"] for trial in trials] == [0.1, 1.0]
-    assert f"{trials[0]['accuracy']:.3f}" == first.split()[1]
+    assert json.loads(as_json.stdout)["trials"] == [trial.record() for trial in trials]
