@@ -18,7 +18,7 @@ from torch.nn.utils import get_total_norm
 from medsimclr.distributed.agreement import on_main
 from medsimclr.distributed.gradients import sum_gradients
 from medsimclr.distributed.group import Group
-from medsimclr.errors import CheckpointedError, NonFiniteLossError
+from medsimclr.errors import CheckpointedError, IntegrityError, NonFiniteLossError
 from medsimclr.training.checkpoint import (
     checkpoint_at,
     discard_after,
@@ -75,7 +75,12 @@ def train(
         CheckpointedError: a signal came; the step was finished and saved.
     """
     step = _resume(run, module, optimizer, group, progress)
-    if step >= plan.total_steps:
+    if step > plan.total_steps:
+        raise IntegrityError(
+            f"the checkpoint of step {step} in {str(run)!r} cannot belong to a run of "
+            f"{plan.total_steps} steps; delete it to go on from the one before."
+        )
+    if step == plan.total_steps:
         progress(step, plan.total_steps, "already done")
         return
 

@@ -4,18 +4,19 @@ The description is a small JSON value in the checkpoint's manifest, so that a ru
 without its configuration.
 """
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self, TypeVar
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from torch import nn
 
 from medsimclr.errors import ConfigError, IntegrityError
 from medsimclr.models.projection_head import ProjectionHead
 from medsimclr.models.resnet import ResNet
 from medsimclr.models.simclr import Classifier, SimCLR
-from medsimclr.training.checkpoint import require_checkpoint
+from medsimclr.training.checkpoint import check_fit, require_checkpoint
 
 __all__ = [
     "Network",
@@ -25,6 +26,9 @@ __all__ = [
     "load_simclr",
     "parse_network",
 ]
+
+
+Model = TypeVar("Model", bound=nn.Module)
 
 
 class Network(BaseModel):
@@ -47,6 +51,13 @@ class Network(BaseModel):
     """Head layer that a classifier reads."""
     classes: list[str] = []
     """Class names of a classifier."""
+
+    @model_validator(mode="after")
+    def _says_what_a_classifier_needs(self) -> Self:
+        layers = range(self.head_layers + 1)
+        if self.kind == "classifier" and (self.head_layer not in layers or not self.classes):
+            raise ValueError("a classifier has classes and reads a layer of the head")
+        return self
 
 
 def build_simclr(network: Network, *, seed: int) -> SimCLR:
@@ -71,17 +82,13 @@ def load_simclr(run: Path) -> tuple[SimCLR, Network]:
         IntegrityError: it is damaged.
     """
     network, weights = _read(run, kind="simclr", advice="give the --out of pretrain")
-    model = build_simclr(network, seed=0)
-    _fill(model, weights, run)
-    return model, network
+    return _filled(lambda: build_simclr(network, seed=0), weights, run), network
 
 
 def load_classifier(run: Path) -> tuple[Classifier, Network]:
     """Load the newest checkpoint of a fine-tuned or distilled run; errors as `load_simclr`."""
     network, weights = _read(run, kind="classifier", advice="give the --out of finetune or distill")
-    model = build_classifier(network, seed=0)
-    _fill(model, weights, run)
-    return model, network
+    return _filled(lambda: build_classifier(network, seed=0), weights, run), network
 
 
 def _encoder_and_head(network: Network, *, seed: int) -> tuple[ResNet, ProjectionHead]:
@@ -116,15 +123,18 @@ def parse_network(description: dict[str, Any], run: Path) -> Network:
     try:
         return Network.model_validate(description)
     except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = "".join(f"{part}: " for part in first["loc"])
         raise IntegrityError(
-            f"run {str(run)!r} describes no network of ours: {str(error).splitlines()[0]}."
+            f"run {str(run)!r} describes no network of ours: {where}{first['msg']}."
         ) from error
 
 
-def _fill(model: nn.Module, weights: dict[str, torch.Tensor], run: Path) -> None:
-    try:
-        model.load_state_dict(weights)
-    except RuntimeError as error:
-        raise IntegrityError(
-            f"the weights of run {str(run)!r} do not fit its network: {str(error).splitlines()[0]}"
-        ) from error
+def _filled(build: Callable[[], Model], weights: dict[str, torch.Tensor], run: Path) -> Model:
+    """Build a network and load its weights; one that they do not fit takes no memory."""
+    with torch.device("meta"):
+        expected = build().state_dict()
+    check_fit(weights, expected, where=f"run {str(run)!r}")
+    model = build()
+    model.load_state_dict(weights)
+    return model
