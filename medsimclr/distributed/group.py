@@ -160,9 +160,10 @@ def _lost_process_named(group: Group) -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        reason = str(error).strip().splitlines()[0].rpartition("] ")[2]
+        # Its first sentence, without the line of gloo's source.
+        reason = str(error).splitlines()[0].rpartition("] ")[2].split(". ")[0].rstrip(".")
         raise LostProcessError(
             f"process {group.rank + 1} of {group.size} waited in vain for another one, which died, "
-            f"hangs or stopped with a message of its own ({reason}); run the same command again to "
-            "go on from the last checkpoint."
+            f"hangs or ended with an error of its own ({reason}); run the same command again to go "
+            "on from the last checkpoint."
         ) from error

@@ -168,6 +168,7 @@ def _work(work: Work, arguments: tuple[Any, ...], timeout_seconds: float, path: 
     try:
         with joined_group(torch.device("cpu"), timeout_seconds=timeout_seconds) as group:
             outcome = work(group, *arguments)
+        assert not torch.distributed.is_initialized(), "a group was not left"
     except BaseException as error:
         code = getattr(error, "exit_code", 1)
         outcome = Failure(type(error).__name__, str(error), code, traceback.format_exc())

@@ -4,14 +4,14 @@ from torch import nn
 
 from medsimclr.distributed.gradients import sum_gradients
 
-_SHAPES = [(3, 2), (5,), (2, 3, 2, 2), (7,), ()]
+_SHAPES = [(3, 2), (2, 3, 2, 2), (5,), (), (7,)]
 
 
 def _parameters(rank: int) -> list[nn.Parameter]:
     """Parameters whose gradients are numbered; those of rank 1 lie otherwise in memory."""
     parameters = []
     for i, shape in enumerate(_SHAPES):
-        dtype = torch.float64 if i == 3 else torch.float32
+        dtype = torch.float64 if i == 4 else torch.float32
         parameter = nn.Parameter(torch.zeros(shape, dtype=dtype))
         gradient = (rank + 1) * torch.arange(parameter.numel(), dtype=dtype).reshape(shape)
         if rank == 1 and len(shape) == 4:
@@ -62,5 +62,6 @@ def _sent(group, bucket_bytes):
 
 
 def test_gradients_travel_in_few_buckets_of_bounded_size(processes):
-    assert processes.run(_sent, 2**20, size=2)[0] == [24 + 20 + 96, 56, 4], "one for each dtype"
-    assert processes.run(_sent, 50, size=2)[0] == [24 + 20, 96, 56, 4]
+    assert processes.run(_sent, 2**20, size=2)[0] == [24 + 96 + 20 + 4, 56], "one for each dtype"
+    assert processes.run(_sent, 120, size=2)[0] == [24 + 96, 20 + 4, 56]
+    assert processes.run(_sent, 1, size=2)[0] == [24, 96, 20, 4, 56]

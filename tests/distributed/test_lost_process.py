@@ -1,5 +1,6 @@
 """A process that dies, hangs or fails ends the others, soon and with one sentence."""
 
+import re
 import signal
 import time
 
@@ -47,12 +48,12 @@ def _wait_for_files(folder, size):
 def _check_lost(outcome, rank, size):
     assert isinstance(outcome, Failure)
     assert outcome.kind == "LostProcessError", outcome.trace
-    assert outcome.sentence.startswith(
-        f"process {rank + 1} of {size} waited in vain for another one, which died, hangs or "
-    )
-    assert outcome.sentence.endswith(
-        "; run the same command again to go on from the last checkpoint."
-    )
+    assert re.fullmatch(
+        rf"process {rank + 1} of {size} waited in vain for another one, which died, hangs or ended "
+        r"with an error of its own \((Connection closed|Read error|Write error|Timed out)[^()]*\); "
+        "run the same command again to go on from the last checkpoint.",
+        outcome.sentence,
+    ), outcome.sentence
     assert outcome.exit_code == 1
 
 
