@@ -17,9 +17,8 @@ Symptom = Literal["overflow", "collapse", "few_directions", "chance", "hard", "s
 # Fewer tiles or pairs say nothing: 4 tiles have a rank of at most 4, and chance is 1 / B.
 _MIN_TILES = 32
 _MIN_PAIRS = 8
-# Rank of equal features: 1.0008. Healthy features had 12.7 or more from the 4th step on, and
-# untrained ones 15 or more; 4.4 on tiles almost without contrast. SGD at 100 times a sound rate:
-# 1.006 to 2.9.
+# Rank of equal features: 1.0008. Healthy features had 5.2 or more (LARS 10 or more), 4.4 untrained
+# on tiles almost without contrast. SGD or LARS at far too high a rate: 1.0 to 2.9.
 _COLLAPSED_RANK = 2.0
 _FEW_DIRECTIONS = 4.0
 # Features of a batch-normalised network are near 1.
@@ -91,8 +90,8 @@ def task_symptoms(
             "chance": f"nothing is learned: the contrastive task is still at chance ({seen}); "
             "lower base_lr, choose a weaker policy, and look whether the tiles are blank."
         }
-    # Healthy at the same accuracy: 0.5 to 0.9 of the most for temperatures of 0.05 to 1. At 0.001,
-    # 0.01 of it; at 100, all of it in five digits.
+    # Healthy at the same accuracy: 0.4 to 0.997 of the most for temperatures of 0.05 to 1. At
+    # 0.001, 0.04 of it; at 100, all of it in five digits.
     if entropy < 0.1 * most_entropy and accuracy < 0.5:
         return {
             "hard": f"the loss looks at a single other tile for each and is mostly wrong ({seen}): "
