@@ -1,6 +1,5 @@
 """Checkpoints: what is written comes back, what is not whole is noticed, what is old is dropped."""
 
-import json
 import random
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from medsimclr.errors import IntegrityError, NoInputError, OutputError
-from medsimclr.files.checksum import sha256_of_file, sha256_of_value
+from medsimclr.files.checksum import sha256_of_file
 from medsimclr.optim.lars import LARS, lars_groups
 from medsimclr.training import checkpoint as module_under_test
 from medsimclr.training.checkpoint import (
@@ -22,6 +21,7 @@ from medsimclr.training.checkpoint import (
     restore,
     save_checkpoint,
 )
+from tests.training.signed import as_earlier_version, sign
 
 NETWORK = {"kind": "simclr", "mpp": 0.5, "classes": ["normal", "tumör"]}
 
@@ -243,33 +243,13 @@ def test_a_checkpoint_that_cannot_be_read_is_not_taken_for_damaged(run, monkeypa
 
 
 def test_one_of_an_earlier_version_gives_its_weights_and_is_not_resumed(run):
-    folder = as_earlier_version(run / "checkpoints" / "step_00000002")
+    folder = run / "checkpoints" / "step_00000002"
+    as_earlier_version(folder, b"cos\nsystem\n.")
     checkpoint = require_checkpoint(run)
     assert checkpoint.step == 2
     assert checkpoint.weights().keys() == load_file(folder / "model.safetensors").keys()
     with pytest.raises(IntegrityError, match=r"must hold state\.safetensors to be resumed, got"):
         restore(checkpoint, *small_training())
-
-
-def as_earlier_version(folder: Path) -> Path:
-    """Make a checkpoint what versions wrote that pickled the training state."""
-    (folder / "state.safetensors").unlink()
-    (folder / "state.pt").write_bytes(b"cos\nsystem\n.")
-    manifest = json.loads((folder / "manifest.json").read_bytes())
-    del manifest["manifest_sha256"]
-    names = ("model.safetensors", "state.pt")
-    manifest["files"] = {name: sha256_of_file(folder / name) for name in names}
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
-    return folder
-
-
-def sign_again(folder: Path, **changes: object) -> None:
-    """Write the manifest that somebody would who knows how."""
-    manifest = json.loads((folder / "manifest.json").read_bytes()) | changes
-    manifest["files"] = {name: sha256_of_file(folder / name) for name in manifest["files"]}
-    del manifest["manifest_sha256"]
-    manifest["manifest_sha256"] = sha256_of_value(manifest)
-    (folder / "manifest.json").write_text(json.dumps(manifest, indent=2) + "\n")
 
 
 @pytest.mark.parametrize(
@@ -293,7 +273,7 @@ def test_what_does_not_fit_the_network_is_refused(run, name, change, sentence):
     tensors = load_file(folder / name)
     change(tensors)
     save_file(tensors, folder / name)
-    sign_again(folder)
+    sign(folder)
     with pytest.raises(IntegrityError, match=f"{name} does not fit the network: {sentence}"):
         restore(require_checkpoint(run), *small_training())
 

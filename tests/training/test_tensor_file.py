@@ -1,5 +1,6 @@
 """Files of tensors, ours and those that mean harm: every byte belongs to one tensor, or none is."""
 
+import contextlib
 import json
 import math
 import tracemalloc
@@ -100,13 +101,10 @@ def test_hostile_files_are_refused(content, sentence):
 
 
 @given(st.binary(max_size=200), st.integers(0, 220))
-def test_any_bytes_are_refused_with_a_sentence_or_read(data, n_header):
+def test_any_bytes_are_read_or_refused(data, n_header):
     content = torch.frombuffer(bytearray(n_header.to_bytes(8, "little") + data), dtype=U8)
-    try:
+    with contextlib.suppress(ValueError):
         tensors = parse_tensors(content)
-    except ValueError as error:
-        assert str(error)
-    else:
         assert sum(tensor.nbytes for tensor in tensors.values()) <= len(data)
 
 
