@@ -10,6 +10,7 @@ from medsimclr.cli.console import (
 from medsimclr.cli.options import build_command
 from medsimclr.cli.training_result import print_training_result
 from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.training.stop import remember_signals
 
 __all__ = ["command"]
 
@@ -26,6 +27,7 @@ def _run(config: PretrainConfig, as_json: bool) -> None:
         else:
             print_lines(plan.lines())
         return
+    remember_signals()
     if config.find_temperature:
         _find_temperature(config, as_json)
         return
