@@ -250,9 +250,9 @@ def test_a_collapsed_network_is_right_by_chance_only(method):
 
 
 def test_of_equally_similar_rows_the_first_is_taken(method):
-    z_b = torch.eye(8)
-    z_b[7] = z_b[1]
-    assert nt_xent(torch.eye(8), z_b, temperature=0.1, method=method).accuracy.item() == 7 / 8
+    z_a, z_b = torch.eye(8), torch.eye(8)
+    z_a[7], z_b[7] = z_b[0], z_b[1]
+    assert nt_xent(z_a, z_b, temperature=0.1, method=method).accuracy.item() == 7 / 8
 
 
 def test_entropy_of_equal_similarities_is_log_n(method):
