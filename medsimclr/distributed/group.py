@@ -125,6 +125,10 @@ def joined_group(device: torch.device, *, timeout_seconds: float) -> Iterator[Gr
             "start the processes with torchrun."
         )
     group = Group(rank, size, device)
+    if dist.is_initialized():
+        # One training of several, as in --find-temperature: torchrun lets processes meet only once.
+        yield group
+        return
     is_cuda = device.type == "cuda"
     if is_cuda:
         torch.cuda.set_device(device)

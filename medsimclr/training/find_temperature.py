@@ -84,26 +84,34 @@ def find_temperature(
         raise ConfigError(f"temperatures must be above 0, got {wrong[0]!r}; leave it out.")
     _check_output(config.out)
     epochs = _trial_epochs(config, progress)
-    trials = []
-    for temperature in temperatures:
-        run = config.with_changes(
-            out=config.out / f"temperature_{temperature:g}",
-            temperature=temperature,
-            epochs=epochs,
-            find_temperature=False,
-        )
-        progress(0, 0, f"temperature {temperature:g}")
-        try:
-            pretrain(run, progress=progress)
-        except NonFiniteLossError as error:
-            progress(0, 0, str(error))
-            trials.append(Trial(temperature=temperature, trouble=str(error)))
-        else:
-            trials.append(_read_trial(run.out, temperature))
+    # Processes that torchrun started meet once, for all trials.
     with open_session(config) as session:
+        trials = []
+        for temperature in temperatures:
+            run = config.with_changes(
+                out=config.out / f"temperature_{temperature:g}",
+                temperature=temperature,
+                epochs=epochs,
+                find_temperature=False,
+            )
+            trials.append(_try(run, progress if session.group.is_main else _silent))
         if session.group.is_main:
             write_text(config.out / TABLE, _csv(trials))
     return trials
+
+
+def _try(run: PretrainConfig, progress: Progress) -> Trial:
+    progress(0, 0, f"temperature {run.temperature:g}")
+    try:
+        pretrain(run, progress=progress)
+    except NonFiniteLossError as error:
+        progress(0, 0, str(error))
+        return Trial(temperature=run.temperature, trouble=str(error))
+    return _read_trial(run.out, run.temperature)
+
+
+def _silent(done: int, total: int, line: str) -> None:
+    """Leave speaking to the main process."""
 
 
 def temperature_table(trials: Sequence[Trial]) -> list[list[str]]:

@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -18,7 +20,7 @@ from medsimclr.training.find_temperature import (
 )
 from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_log import read_metrics
-from tests.cli.command import medsimclr
+from tests.cli.command import COMMAND, medsimclr
 from tests.tiny_store import write_tiny_store
 
 TABLE_HEADER = ["temperature", "accuracy", "effective rank", "alignment", "uniformity", "kNN"]
@@ -162,3 +164,27 @@ def test_command_prints_the_table_or_json_and_what_to_look_at(store, found, tmp_
     assert notes[-1] == f"written: {config.out / 'temperatures.csv'}"
     as_json = medsimclr(*words, "--json", cwd=tmp_path)
     assert json.loads(as_json.stdout)["trials"] == [trial.record() for trial in trials]
+
+
+@pytest.mark.slow
+def test_two_processes_compare_together_and_one_speaks(store, tmp_path):
+    words = ["pretrain", store, "--find-temperature", "--out", tmp_path / "found", "--view-px", 36]
+    words += ["--set", "temperatures=[0.1, 1.0]", "--set", "trial_epochs=1", "--set"]
+    words += ["health_tiles=0", "--batch-size", 16, "--workers", 0, "--device", "cpu"]
+    launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    launcher += ["--nproc-per-node", "2", "--no-python"]
+    ended = subprocess.run(
+        [*launcher, *COMMAND, *map(str, words)],
+        cwd=tmp_path,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [line.split()[0] for line in ended.stdout.splitlines()[:3]] == [
+        "temperature",
+        "0.1",
+        "1",
+    ]
+    assert ended.stdout.count("written: ") == 1
