@@ -250,8 +250,8 @@ ATTACKS = {
 class Lab:
     """A pretrained and a finetuned run of one checkpoint each."""
 
-    def __init__(self, folder: Path) -> None:
-        self.starts = Starts(folder)
+    def __init__(self, starts: Starts, folder: Path) -> None:
+        self.starts = starts
         self.folder = folder
         self.store = write_tiny_store(folder / "tiny.zarr", n_patients=4, tiles_per_patient=8)
         for command in ("pretrain", "finetune"):
@@ -279,10 +279,8 @@ class Lab:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("lab"))
-    yield lab
-    lab.starts.close()
+def lab(starts, tmp_path_factory):
+    return Lab(starts, tmp_path_factory.mktemp("lab"))
 
 
 @pytest.mark.parametrize("command", ["pretrain", "finetune", "evaluate"])

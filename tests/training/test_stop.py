@@ -23,8 +23,8 @@ for setting in ("precision=fp32", "health_tiles=0", "log_seconds=1e-6", "threads
 class Lab:
     """A store, and the weights of a run that nothing stopped."""
 
-    def __init__(self, folder: Path) -> None:
-        self.starts = Starts(folder)
+    def __init__(self, starts: Starts, folder: Path) -> None:
+        self.starts = starts
         self._store = write_tiny_store(folder / "tiny.zarr", n_patients=3, tiles_per_patient=8)
         self._folder = folder
         self._whole: dict[int, str] = {}
@@ -48,10 +48,8 @@ def weights_digest(run: Path) -> str:
 
 
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
-    lab = Lab(tmp_path_factory.mktemp("lab"))
-    yield lab
-    lab.starts.close()
+def lab(starts, tmp_path_factory):
+    return Lab(starts, tmp_path_factory.mktemp("lab"))
 
 
 @pytest.mark.parametrize("time", range(10))

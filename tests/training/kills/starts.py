@@ -112,7 +112,8 @@ class Starts:
         }
         self._process.stdin.write(json.dumps(request) + "\n")
         self._process.stdin.flush()
-        codes = json.loads(self._process.stdout.readline())
+        codes, orphans_ended = json.loads(self._process.stdout.readline())
+        assert orphans_ended, "a loader worker outlives its training"
         outputs = [log.read_text(errors="replace") if log.exists() else "" for log in logs]
         return Ended(codes, outputs, fired.exists())
 

@@ -4,6 +4,7 @@ Speaks JSON lines on stdin and stdout; see starts.py. A start of Python with tor
 fork takes milliseconds. The network is a narrow one, so that a step takes milliseconds too.
 """
 
+import ctypes
 import gc
 import json
 import os
@@ -31,6 +32,9 @@ from tests.training.kills.points import (
 )
 
 _CHANNELS = 4
+_PR_SET_CHILD_SUBREAPER = 36
+_ORPHAN_SECONDS = 3
+"""Less than the 5 s after which a loader worker of torch looks for its parent."""
 
 
 def _import_everything():
@@ -140,17 +144,44 @@ def _wait(pids, seconds, sender):
     return [codes[pid] for pid in pids]
 
 
+def _orphans_end(group):
+    """Return whether what the ranks left behind, their loader workers, ends by itself."""
+    deadline = time.monotonic() + _ORPHAN_SECONDS
+    while time.monotonic() < deadline:
+        try:
+            os.waitpid(-group, os.WNOHANG)
+        except ChildProcessError:
+            return True
+        time.sleep(0.002)
+    os.killpg(group, signal.SIGKILL)
+    return False
+
+
 def _serve():
     command = _import_everything()
+    # Orphans become children of this process, which can then wait for their end.
+    ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     sys.stdout.write("ready\n")
     sys.stdout.flush()
     for line in sys.stdin:
         request = json.loads(line)
         pids = _start(command, request)
         codes = _wait(pids, request["seconds"], _Sender(request["signal"], pids))
-        sys.stdout.write(json.dumps(codes) + "\n")
+        sys.stdout.write(json.dumps([codes, _orphans_end(pids[0])]) + "\n")
         sys.stdout.flush()
 
 
+def _under_torchrun():
+    """Run the command of this process's own command line, to be killed as $KILL says."""
+    command = _import_everything()
+    kill = json.loads(os.environ["KILL"])
+    if kill is not None and kill["rank"] == int(os.environ["RANK"]):
+        POINTS[kill["point"]](Kill(n=kill["n"], whole_group=False, fired=Path(os.devnull)))
+    command()
+
+
 if __name__ == "__main__":
-    _serve()
+    if "TORCHELASTIC_RUN_ID" in os.environ:
+        _under_torchrun()
+    else:
+        _serve()
