@@ -4,9 +4,9 @@ CIFAR-10's binary files are tiled by `medsimclr tile`; then, for every seed,
 
     ours       `medsimclr pretrain` with the recipe datasets/cifar10/recipes/cpu.toml, in the
                precision that `auto` takes on this machine
-    lightly    lightly's head, loss and optimiser on the same encoder with the same starting
-               weights, on the same views in the same order, in lightly's own environment; fp32
-               unless --rival-precision says otherwise
+    lightly    lightly's head, loss and optimiser on the same encoder (with torch's batch norm) and
+               starting weights, on the same views in the same order, in lightly's own environment;
+               fp32, which is its default, unless --rival-precision says otherwise
     random     the encoder that both start with
 
 and the accuracy on the test images from frozen features: nearest neighbours (k 200, temperature
@@ -19,7 +19,8 @@ see DECISIONS.md.
 Finished runs stay in WORK and are not repeated; ours goes on where it was killed.
 
 lightly's environment, made from the root of this repository:
-    python -m venv LIGHTLY && LIGHTLY/bin/pip install torch==2.13.0 lightly==1.6.0
+    python3 -m venv LIGHTLY
+    LIGHTLY/bin/pip install torch==2.14.1 torchvision==0.29.1 lightly==1.6.0
     LIGHTLY/bin/pip install --no-deps -e .
 
 Usage: python benchmarks/natural.py --work WORK --data DATA --rival-env LIGHTLY

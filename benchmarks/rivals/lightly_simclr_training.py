@@ -1,13 +1,14 @@
 """Train lightly's SimCLR on views that come through a pipe; saves the encoder, prints JSON.
 
 Runs in lightly's own environment, which `pip install --no-deps -e .` gave this package: the
-encoder is ours, with the starting weights that our own run of the same seed has. Head, loss and
-optimiser are lightly's: SimCLRProjectionHead, NTXentLoss at its own temperature 0.5, and SGD with
-momentum 0.9, weight decay 5e-4 and a cosine, as in its CIFAR-10 benchmark (docs/source/
-getting_started/benchmarks/cifar10_benchmark.py, commit e8d317f). There the rate is
-0.06 * batch / 128 and falls once an epoch, of which a run has hundreds; here it falls with every
-step. As there, each view passes the encoder by itself. Images are in [0, 1] as ours are, without
-the mean and deviation of ImageNet: the encoder's first batch norm does as much.
+encoder is ours, with torch's batch norm in place of ours, and starts with the weights that our own
+run of the same seed starts with. Head, loss and optimiser are lightly's: SimCLRProjectionHead,
+NTXentLoss at its own temperature 0.5, and SGD with momentum 0.9, weight decay 5e-4 and a cosine, as
+in its CIFAR-10 benchmark (docs/source/getting_started/benchmarks/cifar10_benchmark.py, commit
+e8d317f). There the rate is 0.06 * batch / 128 and falls once an epoch, of which a run has hundreds;
+here it falls with every step. As there, each view passes the encoder by itself. Images are in
+[0, 1] as ours are, without the mean and deviation of ImageNet: the encoder's first batch norm does
+as much.
 
 stdin: for each step the views as bytes, uint8 (2, B, P, P, 3).
 stdout: {"step_cpu_seconds": [...], "losses": [...], "versions": {...}}
@@ -27,6 +28,7 @@ import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 
+from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.models.resnet import ResNet
 
 
@@ -39,6 +41,7 @@ def main() -> None:
         stem=given["stem"],
         generator=torch.Generator().manual_seed(given["seed"]),
     )
+    _use_torch_batch_norm(encoder)
     torch.manual_seed(given["seed"])  # lightly's layers draw from the global generator
     head = SimCLRProjectionHead(encoder.feature_dim, encoder.feature_dim, 128)
     marks, losses = _train(torch.nn.Sequential(encoder, head).train(), given)
@@ -66,6 +69,16 @@ def _train(model: torch.nn.Module, given: dict[str, Any]) -> tuple[list[float], 
         losses.append(loss.item())
         marks.append(time.process_time())
     return marks, losses
+
+
+def _use_torch_batch_norm(module: torch.nn.Module) -> None:
+    for name, child in module.named_children():
+        if isinstance(child, BatchNorm):
+            torch_norm = torch.nn.BatchNorm2d(child.num_features)
+            torch_norm.load_state_dict(child.state_dict())
+            setattr(module, name, torch_norm)
+        else:
+            _use_torch_batch_norm(child)
 
 
 def _read_views(batch_size: int, view_px: int) -> tuple[torch.Tensor, torch.Tensor]:
