@@ -1,6 +1,8 @@
 """Views of tiles in batches: two random to contrast, one random to learn, one fixed to test."""
 
+import ctypes
 import signal
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -24,6 +26,9 @@ ViewKind = Literal["contrastive", "supervised", "evaluation"]
 # Share of a tile's side that the evaluation view shows (SimCLR, `data_util.py`, CROP_PROPORTION).
 _CENTRE_SHARE = 0.875
 _SMALL_PX = 32
+_STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
+_PR_SET_PDEATHSIG = 1
+"""linux/prctl.h: the signal that a process gets when its parent ends."""
 
 
 class TileViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -137,7 +142,13 @@ def load_batches(
         pin_memory=is_pinned,
         prefetch_factor=4 if n_workers else None,
     )
-    return _guarded(iter(loader), has_workers=n_workers > 0)
+    # Workers are born deaf to what a signal to the group would do to them before they are set up.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _STOPPING)
+    try:
+        batches = iter(loader)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    return _guarded(batches, has_workers=n_workers > 0)
 
 
 def _guarded(batches: Any, *, has_workers: bool) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
@@ -158,8 +169,11 @@ def _guarded(batches: Any, *, has_workers: bool) -> Iterator[tuple[torch.Tensor,
 
 def _leave_signals_to_parent(worker: int) -> None:
     # Schedulers signal the whole process group; a dead worker would keep the parent from saving.
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+    for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
+    if sys.platform == "linux":
+        # An orphan would keep the run's lock, and its connections to other processes, for seconds.
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _unchanged(batch: Any) -> Any:
