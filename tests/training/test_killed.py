@@ -14,6 +14,7 @@ import pytest
 
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.training.checkpoint import require_checkpoint
+from medsimclr.training.run_log import read_metrics
 from tests.tiny_store import write_tiny_store
 from tests.training.kills.starts import KillAt, Starts
 
@@ -108,6 +109,15 @@ def test_killed_twice(lab, tmp_path, point, command, workers, n_ranks):
     ended = lab.starts.run(*words, n_ranks=n_ranks)
     assert ended.codes == [0] * n_ranks, ended.outputs
     assert weights_digest(tmp_path / "run") == lab.digest(command, n_ranks=n_ranks)
+    assert [row["step"] for row in read_metrics(tmp_path / "run")] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_loader_workers_end_with_their_training(lab, tmp_path):
+    """By themselves they would keep its lock for seconds, and the next start would be refused."""
+    words = lab.words("pretrain", tmp_path / "run", workers=2)
+    killed = lab.starts.run(*words, kill=KillAt("in_the_log", 1, whole_group=False))
+    assert killed.codes == [-9]
+    assert lab.starts.run(*words).codes == [0]
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors", "manifest.json"])
