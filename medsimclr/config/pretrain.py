@@ -72,3 +72,7 @@ class PretrainConfig(TrainingConfig):
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of the run; see `TrainingConfig.identity`."""
         return {key: value for key, value in super().identity().items() if key not in _ASIDE}
+
+    def saves_memory(self) -> bool:
+        """Tell whether memory was asked to be saved at the cost of time."""
+        return super().saves_memory() or self.micro_batch is not None

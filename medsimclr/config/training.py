@@ -77,3 +77,7 @@ class TrainingConfig(CommandConfig):
         """
         left_out = _PLACES | _MACHINE
         return {key: value for key, value in self.record().items() if key not in left_out}
+
+    def saves_memory(self) -> bool:
+        """Tell whether memory was asked to be saved at the cost of time."""
+        return self.recompute

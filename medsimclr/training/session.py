@@ -21,7 +21,14 @@ from medsimclr.distributed.group import Group, joined_group
 from medsimclr.errors import ConfigError
 from medsimclr.files.atomic import write_text
 from medsimclr.models.batch_norm import synchronise_batch_norm
-from medsimclr.training.compute import Compute, choose_compute
+from medsimclr.training.compute import (
+    Compute,
+    choose_compute,
+    compiled,
+    keep_freed_memory,
+    return_freed_memory,
+    use_ieee_float32,
+)
 from medsimclr.training.loop import Accumulate, Batch, Observe, train
 from medsimclr.training.networks import Network
 from medsimclr.training.plan import build_optimizer, build_plan
@@ -56,6 +63,8 @@ def open_session(config: TrainingConfig) -> Iterator[Session]:
     threads_before = torch.get_num_threads()
     torch.set_num_threads(config.threads or recorded_threads(config.out) or threads_before)
     compute = choose_compute(config)
+    use_ieee_float32()
+    (return_freed_memory if config.saves_memory() else keep_freed_memory)()
     try:
         with joined_group(compute.device, timeout_seconds=config.lost_process_seconds) as group:
             share_of("--batch-size", config.batch_size, group)
@@ -99,6 +108,7 @@ def train_on_tiles(
     """
     compute, group = session
     synchronise_batch_norm(module, group)
+    compiled(module, enabled=config.compile)
     plan = build_plan(config, n_tiles=len(tiles), n_views=2 if kind == "contrastive" else 1)
     optimizer = build_optimizer(
         module, name=config.optimizer, lr=plan.peak_lr, weight_decay=config.weight_decay
