@@ -175,7 +175,7 @@ def train_from_store(
     While the others have their turn the loader workers go on and fill their queue; so many steps
     that the queue is as it always is pass before the clock starts.
     """
-    n_uncounted = _PREFETCHED * config.workers + _WARM_UP_STEPS
+    n_uncounted = 2 * _PREFETCHED * config.workers + _WARM_UP_STEPS
     results: list[PerStep] = []
     start = (0.0, 0.0, 0.0)
 

@@ -1,6 +1,7 @@
 """Views of tiles in batches: two random to contrast, one random to learn, one fixed to test."""
 
 import ctypes
+import os
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -29,6 +30,7 @@ _SMALL_PX = 32
 _STOPPING = (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 """linux/prctl.h: the signal that a process gets when its parent ends."""
+_WORKER_NICENESS = 10
 
 
 class TileViews(Dataset[tuple[torch.Tensor, torch.Tensor]]):
@@ -138,7 +140,7 @@ def load_batches(
         batch_sampler=order,
         num_workers=n_workers,
         collate_fn=_unchanged,
-        worker_init_fn=_leave_signals_to_parent,
+        worker_init_fn=_step_back,
         pin_memory=is_pinned,
         prefetch_factor=4 if n_workers else None,
     )
@@ -167,13 +169,16 @@ def _guarded(batches: Any, *, has_workers: bool) -> Iterator[tuple[torch.Tensor,
             batches._shutdown_workers()
 
 
-def _leave_signals_to_parent(worker: int) -> None:
+def _step_back(worker: int) -> None:
     # Schedulers signal the whole process group; a dead worker would keep the parent from saving.
     for number in _STOPPING:
         signal.signal(number, signal.SIG_IGN)
     if sys.platform == "linux":
         # An orphan would keep the run's lock, and its connections to other processes, for seconds.
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    # The threads of a step wait for one another: a worker that takes the core of one stops all.
+    # Not 19: beside busy neighbours such a worker gets next to nothing, and the step waits for it.
+    os.nice(_WORKER_NICENESS)
 
 
 def _unchanged(batch: Any) -> Any:

@@ -55,4 +55,5 @@ def build_optimizer(
         return LARS(groups, lr=lr)
     for group in groups:
         group.pop("adapt", None)
-    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True)
+    is_on_gpu = all(parameter.is_cuda for parameter in module.parameters())
+    return torch.optim.SGD(groups, lr=lr, momentum=0.9, nesterov=True, fused=is_on_gpu or None)

@@ -1,4 +1,5 @@
 import multiprocessing
+import os
 from dataclasses import dataclass
 
 import albumentations as A
@@ -6,6 +7,7 @@ import cv2
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from medsimclr.data.order import BatchOrder
 from medsimclr.data.tile_index import index_tiles, patients_of
@@ -98,6 +100,18 @@ def test_workers_give_the_same_batches_in_the_same_order(store_path, n_workers):
     for (views, labels), (other_views, other_labels) in zip(alone, shared, strict=True):
         assert torch.equal(views, other_views)
         assert torch.equal(labels, other_labels)
+
+
+class _OwnNiceness(Dataset):
+    """Batches that say how nice the process is that reads them."""
+
+    def __getitems__(self, samples):
+        return torch.tensor([os.nice(0)] * len(samples)), torch.zeros(len(samples))
+
+
+def test_a_worker_steps_back_behind_the_threads_that_compute():
+    [(niceness, _)] = load_batches(_OwnNiceness(), [[(0, 0)]], n_workers=1)
+    assert niceness.item() == min(os.nice(0) + 10, 19)
 
 
 def test_supervised_views_are_the_policys_milder_ones(store_path):
