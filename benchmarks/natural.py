@@ -40,6 +40,7 @@ from cpu_budget import epochs_within
 from natural_runs import CONTENDERS, Contender, Task, tiles_of
 from natural_table import print_table
 
+from medsimclr.cli.options import exit_on_error
 from medsimclr.config.base import load_toml
 from medsimclr.config.tile import TileConfig
 from medsimclr.tiling.tile import tile
@@ -208,4 +209,5 @@ def _rule(given: argparse.Namespace) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

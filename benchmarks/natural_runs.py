@@ -17,6 +17,7 @@ from cpu_budget import pretrain_timed, step_cpu_seconds, throwaway
 from frozen_features import accuracies
 from lightly_run import LIGHTLY_BASE_LR, Rival, starting_encoder, train_lightly
 
+from medsimclr.cli.options import exit_on_error
 from medsimclr.config.base import load_toml
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import Part, is_in, read_split
@@ -184,4 +185,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()

@@ -29,6 +29,7 @@ import torch
 from cpu_budget import epochs_within, pretrain_timed, step_cpu_seconds, throwaway
 from frozen_features import accuracies
 
+from medsimclr.cli.options import exit_on_error
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.config.tile import TileConfig
 from medsimclr.data.split import is_in
@@ -186,4 +187,5 @@ def _spread(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    main()
+    with exit_on_error():
+        main()
