@@ -1,6 +1,7 @@
 """What commands show: progress on stderr, results on stdout."""
 
 import json
+import math
 import os
 import sys
 import time
@@ -26,7 +27,13 @@ def is_speaker() -> bool:
 
 @contextmanager
 def show_progress(what: str) -> Iterator[Report]:
-    """Give a function (done, total, line) that draws a bar on a terminal and prints lines else."""
+    """Give a function (done, total, line) that draws a bar on a terminal and prints lines else.
+
+    In a process that is not the speaker it does nothing.
+    """
+    if not is_speaker():
+        yield lambda done, total, line: None
+        return
     console = Console(stderr=True)
     if not console.is_terminal:
         yield _LineReport(what)
@@ -50,8 +57,8 @@ def print_lines(lines: Sequence[str]) -> None:
 
 
 def print_json(value: Any) -> None:
-    """Write a result to stdout as JSON."""
-    sys.stdout.write(json.dumps(value, indent=2) + "\n")
+    """Write a result to stdout as JSON, which knows no NaN and no infinity: they become null."""
+    sys.stdout.write(json.dumps(_finite(value), indent=2, allow_nan=False) + "\n")
 
 
 def print_table(cells: Sequence[Sequence[str]]) -> None:
@@ -63,6 +70,14 @@ def print_table(cells: Sequence[Sequence[str]]) -> None:
         table.add_row(*row)
     is_terminal = sys.stdout.isatty()
     Console(file=sys.stdout, width=None if is_terminal else 160).print(table)
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 class _LineReport:

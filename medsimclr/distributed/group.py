@@ -80,9 +80,17 @@ def local_device(device: torch.device) -> torch.device:
     """Return the device of this process: "cuda" is that of its LOCAL_RANK on its machine.
 
     Raises:
-        ConfigError: the machine has fewer devices than processes.
+        ConfigError: the machine has fewer devices than processes, or all would be on the same.
     """
-    if device.type != "cuda" or device.index is not None:
+    if device.type != "cuda":
+        return device
+    if device.index is not None:
+        n_here = _number("LOCAL_WORLD_SIZE", "1")
+        if n_here > 1:
+            raise ConfigError(
+                f"--device must name no single GPU for the {n_here} processes of this machine, got "
+                f"'{device}'; give --device cuda, of which each process takes its own."
+            )
         return device
     index = _number("LOCAL_RANK", "0")
     if index >= torch.cuda.device_count():
@@ -106,7 +114,8 @@ def joined_group(device: torch.device, *, timeout_seconds: float) -> Iterator[Gr
             the longest work that one process does while the others wait.
 
     Raises:
-        ConfigError: the environment names a rank outside the world, or no meeting place.
+        ConfigError: the environment names a rank outside the world, or no meeting place, or one
+            that another program has taken.
         LostProcessError: the others do not come within the timeout.
     """
     rank, size = _number("RANK", "0"), _number("WORLD_SIZE", "1")
@@ -132,7 +141,7 @@ def joined_group(device: torch.device, *, timeout_seconds: float) -> Iterator[Gr
     is_cuda = device.type == "cuda"
     if is_cuda:
         torch.cuda.set_device(device)
-    with _lost_process_named(group):
+    with _lost_process_named(group), _taken_port_named():
         dist.init_process_group(
             "nccl" if is_cuda else "gloo",
             timeout=timedelta(seconds=timeout_seconds),
@@ -155,6 +164,20 @@ def _number(name: str, default: str) -> int:
 
 
 @contextmanager
+def _taken_port_named() -> Iterator[None]:
+    """Say that nobody was lost where the processes cannot meet; around the meeting."""
+    try:
+        yield
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise ConfigError(
+            f"MASTER_PORT must be free on this machine, got {os.environ['MASTER_PORT']}, where "
+            "another program listens; give torchrun another --master-port, or --standalone."
+        ) from error
+
+
+@contextmanager
 def _lost_process_named(group: Group) -> Iterator[None]:
     """Say what torch's error of a collective means; around collectives and nothing else.
 
@@ -163,6 +186,9 @@ def _lost_process_named(group: Group) -> Iterator[None]:
     """
     try:
         yield
+    except torch.OutOfMemoryError:
+        # A RuntimeError too, of this process and no other.
+        raise
     except RuntimeError as error:
         # Its first sentence, without the line of gloo's source.
         reason = str(error).splitlines()[0].rpartition("] ")[2].split(". ")[0].rstrip(".")

@@ -36,7 +36,7 @@ def curves_figure(runs: Sequence[Path]) -> Figure:
             axes.set_visible(False)
         for axes, name in zip(axes_row, names[title], strict=False):
             # Some figures are measured only now and then, a single time in a short run.
-            points = [(row["step"], row[name]) for row in rows if name in row]
+            points = [(row["step"], row[name]) for row in rows if row.get(name) is not None]
             axes.plot(*zip(*points, strict=True), linewidth=1, marker=_marker(points))
             axes.set_title(f"{title}: {name}", fontsize=9)
             axes.set_xlabel("step", fontsize=8)

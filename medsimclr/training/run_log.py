@@ -12,10 +12,15 @@ from torch.utils.tensorboard import SummaryWriter
 
 from medsimclr.files.atomic import output_errors, write_text
 
-__all__ = ["Progress", "RunLog", "format_seconds", "read_metrics"]
+__all__ = ["Progress", "RunLog", "format_seconds", "read_metrics", "silent"]
 
 Progress = Callable[[int, int, str], None]
 """Called with (steps done, steps in all, what to say)."""
+
+
+def silent(done: int, total: int, line: str) -> None:
+    """Show nothing; a `Progress`."""
+
 
 # Of all that is logged, what a line has room for.
 _SHOWN = ("loss", "accuracy", "agreement", "effective_rank", "knn_balanced_accuracy")
@@ -45,7 +50,7 @@ class RunLog:
     ) -> None:
         self._path = run / "metrics.jsonl"
         kept = [row for row in read_metrics(run) if row["step"] <= start_step]
-        write_text(self._path, "".join(json.dumps(row) + "\n" for row in kept))
+        write_text(self._path, "".join(map(_line_of, kept)))
         self._file = self._path.open("a", encoding="utf-8")
         self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
         self._total_steps = total_steps
@@ -57,9 +62,11 @@ class RunLog:
 
     def step(self, step: int, values: Mapping[str, float], warnings: Sequence[str] = ()) -> None:
         """Log the step that makes `step` steps done; warnings are shown at once."""
-        row = {"step": step, **values} | ({"warnings": list(warnings)} if warnings else {})
+        # JSON knows no NaN and no infinity.
+        figures = {name: value if math.isfinite(value) else None for name, value in values.items()}
+        row = {"step": step, **figures} | ({"warnings": list(warnings)} if warnings else {})
         with output_errors(self._path):
-            self._file.write(json.dumps(row) + "\n")
+            self._file.write(_line_of(row))
         for warning in warnings:
             self._progress(0, 0, warning)
         for name, value in values.items():
@@ -99,14 +106,21 @@ def format_seconds(seconds: float) -> str:
 
 
 def read_metrics(run: Path) -> list[dict[str, Any]]:
-    """Read metrics.jsonl; a last line that a killed process left unfinished is passed over."""
+    """Read metrics.jsonl; a last line that a killed process left unfinished is passed over.
+
+    A figure that was not finite is None: null in the file, NaN or Infinity in earlier versions'.
+    """
     path = run / "metrics.jsonl"
     if not path.is_file():
         return []
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            rows.append(json.loads(line))
+            rows.append(json.loads(line, parse_constant=lambda _: None))
         except json.JSONDecodeError:
             break
     return rows
+
+
+def _line_of(row: Mapping[str, Any]) -> str:
+    return json.dumps(row, allow_nan=False) + "\n"

@@ -18,8 +18,23 @@ def test_each_process_takes_the_device_of_its_local_rank(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 4)
     monkeypatch.setenv("LOCAL_RANK", "3")
     assert local_device(torch.device("cuda")) == torch.device("cuda", 3)
-    assert local_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
     assert local_device(torch.device("cpu")) == torch.device("cpu")
+
+
+def test_a_process_alone_on_its_machine_takes_the_device_that_was_named(monkeypatch):
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    assert local_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "1")
+    assert local_device(torch.device("cuda", 1)) == torch.device("cuda", 1)
+
+
+def test_one_device_for_several_processes_is_refused(monkeypatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(
+        ConfigError, match=r"no single GPU for the 4 processes .*, got 'cuda:1'; give --device cuda"
+    ):
+        local_device(torch.device("cuda", 1))
+    assert local_device(torch.device("cpu", 0)) == torch.device("cpu", 0)
 
 
 def test_more_processes_than_devices_are_refused(monkeypatch):

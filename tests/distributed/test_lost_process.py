@@ -2,6 +2,7 @@
 
 import re
 import signal
+import socket
 import time
 
 import pytest
@@ -103,6 +104,20 @@ def test_other_runtime_errors_keep_their_name(processes):
         assert "shapes cannot be multiplied" in outcome.sentence
 
 
+def _without_memory(group):
+    def all_reduce(value):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
+
+    torch.distributed.all_reduce = all_reduce
+    group.sum(torch.ones(1))
+
+
+def test_memory_that_is_short_here_is_no_lost_process(processes):
+    for outcome in processes.outcomes(_without_memory, size=2):
+        assert outcome.kind == "OutOfMemoryError"
+        assert outcome.sentence == "CUDA out of memory. Tried to allocate 20.00 GiB."
+
+
 def _joined(monkeypatch, environment):
     for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
         monkeypatch.delenv(name, raising=False)
@@ -123,6 +138,15 @@ def test_processes_that_never_come_are_lost_too(monkeypatch):
     }
     with pytest.raises(LostProcessError, match=r"^process 2 of 2 waited in vain"):
         _joined(monkeypatch, environment)
+
+
+def test_a_port_that_is_taken_is_no_lost_process(monkeypatch):
+    monkeypatch.delenv("TORCHELASTIC_USE_AGENT_STORE", raising=False)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        environment = {"RANK": "0", "WORLD_SIZE": "2", "MASTER_PORT": port}
+        with pytest.raises(ConfigError, match=rf"^MASTER_PORT must be free .*, got {port}, where"):
+            _joined(monkeypatch, {**environment, "MASTER_ADDR": "127.0.0.1"})
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,14 @@ def test_figures_measured_now_and_then_are_drawn_and_warnings_are_not(tmp_path):
     assert (loss.lines[0].get_marker(), rank.lines[0].get_marker()) == ("None", ".")
 
 
+def test_a_figure_that_was_not_finite_is_left_out(tmp_path):
+    rows = ['{"step": 1, "uniformity": null}', '{"step": 2, "uniformity": NaN}']
+    rows.append('{"step": 3, "uniformity": -1.5}')
+    (tmp_path / "metrics.jsonl").write_text("\n".join(rows))
+    (uniformity,) = curves_figure([tmp_path]).axes
+    assert list(uniformity.lines[0].get_xdata()) == [3]
+
+
 def test_a_run_without_a_log_is_refused(tmp_path):
     with pytest.raises(NoInputError, match=r"with a metrics.jsonl, got none"):
         curves_figure([tmp_path])
