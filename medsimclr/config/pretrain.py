@@ -1,9 +1,9 @@
 """Configuration of `medsimclr pretrain`."""
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from medsimclr.config.base import Argument, Flag
 from medsimclr.config.training import TrainingConfig
@@ -51,14 +51,16 @@ class PretrainConfig(TrainingConfig):
     the memory of this many (gradient caching)."""
     micro_batch_norm: Literal["micro", "frozen"] = "micro"
     """What batch norm sees under micro_batch: the statistics of each micro-batch, or the moving
-    statistics, which never change then."""
+    statistics, which never change then: of use only to go on from trained weights."""
     health_tiles: int = Field(default=512, ge=0)
     """Training tiles that effective rank and online kNN are measured on; 0 measures neither."""
     health_reports: int = Field(default=20, ge=1)
     """How often that is done in a run."""
     find_temperature: Annotated[bool, Flag()] = False
     """Compare the temperatures by short runs below --out and print a table, instead of training."""
-    temperatures: list[float] = Field(default=[0.05, 0.1, 0.2, 0.5, 1.0], min_length=1)
+    temperatures: list[Annotated[float, Field(gt=0)]] = Field(
+        default=[0.05, 0.1, 0.2, 0.5, 1.0], min_length=1
+    )
     """Temperatures to compare."""
     trial_epochs: int = Field(default=5, ge=1)
     """Passes over the training tiles in each of the short runs."""
@@ -68,6 +70,17 @@ class PretrainConfig(TrainingConfig):
     """Table patient,split with train and test; default: drawn by patient from the seed."""
     test_fraction: Annotated[float, Flag()] = Field(default=0.25, ge=0, lt=1)
     """Share of the patients kept for the test; 0 trains on all and makes tests transductive."""
+
+    @model_validator(mode="after")
+    def _micro_batch_fits(self) -> Self:
+        if self.micro_batch is not None and self.micro_batch > self.batch_size:
+            raise ValueError(
+                f"--micro-batch must be at most the --batch-size of {self.batch_size}, got "
+                f"{self.micro_batch}; leave it out to compute the batch at once"
+            )
+        if self.dry_run and self.find_temperature:
+            raise ValueError("give either --dry-run or --find-temperature, got both")
+        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of the run; see `TrainingConfig.identity`."""

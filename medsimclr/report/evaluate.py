@@ -35,6 +35,7 @@ from medsimclr.training.baselines import (
     scratch_probabilities,
 )
 from medsimclr.training.checkpoint import require_checkpoint
+from medsimclr.training.checkpoint_files import Checkpoint
 from medsimclr.training.compute import choose_device
 from medsimclr.training.finetune import label_tiles
 from medsimclr.training.inference import predict_probabilities
@@ -61,14 +62,15 @@ def evaluate(
     lineages = [read_lineage(run) for run in config.runs]
     split = read_split(config.split) if config.split else run_split(config.runs[0])
     material = open_material(config.store)
-    loaded = _load_runs(config.runs, material)
+    checkpoints = [require_checkpoint(run, progress=progress) for run in config.runs]
+    loaded = _load_runs(config.runs, checkpoints, material)
     network = loaded[0][1]
     index, _ = label_tiles(material, config.label_table, network.classes)
     test = index.select(is_in("test", index.patient_N, split) & (index.label_N >= 0))
     require_labels(test.label_N, what="the test tiles")
     notes = _check_lineage(config.runs, lineages, test)
     with exclusive_lock(config.out):
-        _claim(config, material, split)
+        _claim(config, checkpoints, material, split)
         predicted = _predict_runs(config, loaded, test, progress)
         if config.baselines:
             predicted |= _predict_baselines(config, network, test, progress)
@@ -87,13 +89,15 @@ def evaluate(
     return evaluation
 
 
-def _claim(config: EvaluateConfig, material: Material, split: Split) -> None:
+def _claim(
+    config: EvaluateConfig, checkpoints: Sequence[Checkpoint], material: Material, split: Split
+) -> None:
     """Record what the figures are of, or refuse an output that holds figures of something else."""
     table = config.label_table
     record = {
         "command": "evaluate",
         "configuration": config.identity(),
-        "runs": [require_checkpoint(run).identity() for run in config.runs],
+        "runs": [checkpoint.identity() for checkpoint in checkpoints],
         "store_sha256": material.sha256,
         "split_sha256": sha256_of_value(dict(split)),
         "label_table": sha256_of_file(table) if table else "",
@@ -134,8 +138,13 @@ def _check_lineage(runs: Sequence[Path], lineages: Sequence[Lineage], test: Tile
     return notes
 
 
-def _load_runs(runs: Sequence[Path], material: Material) -> list[tuple[Classifier, Network]]:
-    loaded = [load_classifier(run) for run in runs]
+def _load_runs(
+    runs: Sequence[Path], checkpoints: Sequence[Checkpoint], material: Material
+) -> list[tuple[Classifier, Network]]:
+    loaded = [
+        load_classifier(run, checkpoint=checkpoint)
+        for run, checkpoint in zip(runs, checkpoints, strict=True)
+    ]
     classes = loaded[0][1].classes
     for run, (_, network) in zip(runs, loaded, strict=True):
         check_tiles_fit(material, network, run=run)

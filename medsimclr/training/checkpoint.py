@@ -34,6 +34,7 @@ from medsimclr.training.checkpoint_files import (
     step_of,
     verified,
 )
+from medsimclr.training.run_log import Progress, silent
 
 __all__ = [
     "check_fit",
@@ -99,10 +100,11 @@ def restore(checkpoint: Checkpoint, module: nn.Module, optimizer: torch.optim.Op
         IntegrityError: they do not fit, or are not what was verified; see `Checkpoint.momentum`.
     """
     where = f"checkpoint {str(checkpoint.folder)!r}"
-    momentum, trained = checkpoint.momentum(), _trained(module, optimizer)
+    trained, expected = _trained(module, optimizer), module.state_dict()
+    momentum = checkpoint.momentum(trained)
     check_fit(momentum, trained, where=f"{where}, {STATE}")
-    weights = checkpoint.weights()
-    check_fit(weights, module.state_dict(), where=f"{where}, {WEIGHTS}")
+    weights = checkpoint.weights(expected)
+    check_fit(weights, expected, where=f"{where}, {WEIGHTS}")
     module.load_state_dict(weights)
     for name, weight in trained.items():
         buffer = torch.empty_like(weight).copy_(momentum[name])
@@ -153,8 +155,12 @@ def latest_checkpoint(run: Path) -> tuple[Checkpoint | None, list[str]]:
     return None, damaged
 
 
-def require_checkpoint(run: Path) -> Checkpoint:
+def require_checkpoint(run: Path, *, progress: Progress = silent) -> Checkpoint:
     """Return the newest whole checkpoint of a run that is to be used.
+
+    Args:
+        run: the run directory.
+        progress: is told of newer ones that are damaged.
 
     Raises:
         NoInputError: there is none.
@@ -163,6 +169,13 @@ def require_checkpoint(run: Path) -> Checkpoint:
     """
     checkpoint, damaged = latest_checkpoint(run)
     if checkpoint is not None:
+        for sentence in damaged:
+            progress(
+                0,
+                0,
+                f"{sentence} Step {checkpoint.step} of {str(run)!r} is used instead; train that "
+                "run again to make the later one anew.",
+            )
         return checkpoint
     if damaged:
         raise IntegrityError(damaged[0])

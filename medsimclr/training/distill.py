@@ -12,20 +12,20 @@ from medsimclr.augment.policy import policy_record
 from medsimclr.config.distill import DistillConfig
 from medsimclr.losses.distillation import distillation_loss
 from medsimclr.models.simclr import Classifier
-from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.compute import on_device, to_images
-from medsimclr.training.loop import Accumulate, Batch
-from medsimclr.training.material import check_tiles_fit, open_material, patients_in
+from medsimclr.training.inheritance import inherited_policy, source_checkpoint
+from medsimclr.training.material import (
+    check_batch_size,
+    check_tiles_fit,
+    open_material,
+    patients_in,
+)
 from medsimclr.training.networks import build_classifier, load_classifier
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
 from medsimclr.training.run_log import Progress
-from medsimclr.training.session import (
-    Session,
-    check_batch_size,
-    inherited_policy,
-    open_session,
-    train_on_tiles,
-)
+from medsimclr.training.session import Session, open_session
+from medsimclr.training.step import Accumulate, Batch
+from medsimclr.training.tile_training import TileTraining, train_on_tiles
 
 __all__ = ["distill", "teaching_gradient"]
 
@@ -44,7 +44,8 @@ def distill(config: DistillConfig, *, progress: Progress = lambda done, total, l
 def _distill(config: DistillConfig, session: Session, progress: Progress) -> None:
     before = read_lineage(config.run)
     split = run_split(config.run)
-    teacher, teacher_network = load_classifier(config.run)
+    source = source_checkpoint(config.run, group=session.group, progress=progress)
+    teacher, teacher_network = load_classifier(config.run, checkpoint=source)
     material = open_material(config.store)
     check_tiles_fit(material, teacher_network, run=config.run)
     tiles = material.training_tiles(split, where=str(config.run / "split.csv"))
@@ -66,8 +67,7 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> Non
         policy_record=policy_record(policy),
         patients_unlabelled=sorted({*before.patients_unlabelled, *patients_in(tiles)}),
         patients_labelled=before.patients_labelled,
-        identity=config.identity()
-        | {"run": require_checkpoint(config.run).identity(), "precision": precision},
+        identity=config.identity() | {"run": source.identity(), "precision": precision},
     )
     student = on_device(build_classifier(network, seed=config.seed), device).train()
     teacher = on_device(teacher, device).eval()
@@ -76,18 +76,20 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> Non
     train_on_tiles(
         config,
         session,
-        module=student,
+        TileTraining(
+            module=student,
+            network=network,
+            tiles=tiles,
+            policy=policy,
+            kind="supervised",
+            split=split,
+            lineage=lineage,
+            tables={LABELLED: labelled},
+        ),
         accumulate=teaching_gradient(
             student, teacher, temperature=config.temperature, session=session
         ),
-        tiles=tiles,
-        policy=policy,
-        kind="supervised",
-        network=network,
-        lineage=lineage,
-        split=split,
         progress=progress,
-        tables={LABELLED: labelled},
     )
 
 

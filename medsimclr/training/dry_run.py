@@ -1,10 +1,9 @@
 """`medsimclr pretrain --dry-run`: what would be trained and how long, with nothing written.
 
-Three real steps are computed: what does not fit the memory or diverges at once is noticed here and
-not in the queue of a cluster.
+Three real steps are computed: what does not fit the memory, or gives no finite loss at once, is
+noticed here and not after hours in the queue of a cluster.
 """
 
-import math
 import time
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -12,12 +11,14 @@ from typing import Any
 import torch
 
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.errors import NonFiniteLossError
-from medsimclr.training.plan import build_optimizer, build_plan
-from medsimclr.training.pretrain import Pretraining, contrastive_gradient, prepare
+from medsimclr.models.simclr import SimCLR
+from medsimclr.training.plan import Plan
+from medsimclr.training.pretrain import contrastive_gradient, prepare
 from medsimclr.training.run_directory import check_run
 from medsimclr.training.run_log import format_seconds
-from medsimclr.training.session import Session, load_share, open_session
+from medsimclr.training.session import Session, open_session
+from medsimclr.training.step import take_step
+from medsimclr.training.tile_training import TileTraining, load_share, set_up
 
 __all__ = ["DryRun", "dry_run"]
 
@@ -66,24 +67,25 @@ class DryRun:
 
 
 def dry_run(config: PretrainConfig) -> DryRun:
-    """Check a pretraining and compute a few steps of it; nothing is written.
+    """Check a pretraining and compute the first steps of it; nothing is written.
 
     Raises:
         ConfigError: settings, split or an output that is there do not fit.
+        NonFiniteLossError: see `take_step`.
     """
     with open_session(config) as session:
-        pretraining = prepare(config, session)
-        check_run(config.out, pretraining.lineage)
-        plan = build_plan(config, n_tiles=len(pretraining.tiles), n_views=2)
-        seconds = _seconds_per_step(config, pretraining, session)
+        training = prepare(config, session)
+        check_run(config.out, training.lineage)
+        plan, optimizer = set_up(config, session, training)
+        seconds = _seconds_per_step(config, session, training, plan, optimizer)
         device = session.compute.device
         is_cuda = device.type == "cuda"
         return DryRun(
-            tiles=len(pretraining.tiles),
-            patients=len(pretraining.lineage.patients_unlabelled),
-            encoder_parameters=_n_parameters(pretraining.model.encoder),
-            head_parameters=_n_parameters(pretraining.model.head),
-            stem=pretraining.network.stem,
+            tiles=len(training.tiles),
+            patients=len(training.lineage.patients_unlabelled),
+            encoder_parameters=_n_parameters(training.module.encoder),
+            head_parameters=_n_parameters(training.module.head),
+            stem=training.network.stem,
             steps=plan.total_steps,
             warmup_steps=plan.warmup_steps,
             peak_lr=plan.peak_lr,
@@ -96,29 +98,20 @@ def dry_run(config: PretrainConfig) -> DryRun:
         )
 
 
-def _seconds_per_step(config: PretrainConfig, pretraining: Pretraining, session: Session) -> float:
-    """Return the time of the last of a few steps, at a learning rate of 0."""
-    model = pretraining.model
-    optimizer = build_optimizer(model, name=config.optimizer, lr=0.0, weight_decay=0.0)
-    accumulate = contrastive_gradient(config, model, session)
-    batches = load_share(
-        config,
-        session,
-        tiles=pretraining.tiles,
-        policy=pretraining.policy,
-        kind="contrastive",
-        view_px=config.view_px,
-        steps=range(_N_STEPS),
-    )
+def _seconds_per_step(
+    config: PretrainConfig,
+    session: Session,
+    training: TileTraining[SimCLR],
+    plan: Plan,
+    optimizer: torch.optim.Optimizer,
+) -> float:
+    """Return the time of the last of a few steps."""
+    accumulate = contrastive_gradient(config, training.module, session)
     seconds = 0.0
     start = time.perf_counter()
-    for batch in batches:
-        optimizer.zero_grad(set_to_none=True)
-        loss = accumulate(batch)["loss"].item()
-        optimizer.step()
+    for step, batch in enumerate(load_share(config, session, training, range(_N_STEPS))):
+        take_step(step, batch, optimizer, accumulate, plan=plan, group=session.group)
         seconds, start = time.perf_counter() - start, time.perf_counter()
-        if not math.isfinite(loss):
-            raise NonFiniteLossError(f"the loss of the first step must be finite, got {loss}.")
     return seconds
 
 

@@ -75,26 +75,22 @@ def find_temperature(
         A row for each temperature, in their order; the same are in temperatures.csv.
 
     Raises:
-        ConfigError: a temperature is not above 0, or the output holds something else.
+        ConfigError: the output holds something else.
         CheckpointedError: a signal came; see `loop.train`.
     """
-    temperatures = list(dict.fromkeys(config.temperatures))
-    wrong = [value for value in temperatures if not value > 0]
-    if wrong:
-        raise ConfigError(f"temperatures must be above 0, got {wrong[0]!r}; leave it out.")
     _check_output(config.out)
-    epochs = _trial_epochs(config, progress)
     # Processes that torchrun started meet once, for all trials.
     with open_session(config) as session:
+        epochs = _trial_epochs(config, progress)
         trials = []
-        for temperature in temperatures:
+        for temperature in dict.fromkeys(config.temperatures):
             run = config.with_changes(
-                out=config.out / f"temperature_{temperature:g}",
+                out=config.out / f"temperature_{temperature!r}",
                 temperature=temperature,
                 epochs=epochs,
                 find_temperature=False,
             )
-            trials.append(_try(run, progress if session.group.is_main else _silent))
+            trials.append(_try(run, progress))
         if session.group.is_main:
             write_text(config.out / TABLE, _csv(trials))
     return trials
@@ -108,10 +104,6 @@ def _try(run: PretrainConfig, progress: Progress) -> Trial:
         progress(0, 0, str(error))
         return Trial(temperature=run.temperature, trouble=str(error))
     return _read_trial(run.out, run.temperature)
-
-
-def _silent(done: int, total: int, line: str) -> None:
-    """Leave speaking to the main process."""
 
 
 def temperature_table(trials: Sequence[Trial]) -> list[list[str]]:
@@ -146,7 +138,7 @@ def _check_output(out: Path) -> None:
     others = [
         path.name
         for path in (out.iterdir() if out.is_dir() else ())
-        if not path.name.startswith((".", "temperature_")) and path.name != TABLE
+        if not path.name.startswith((".", "temperature_", TABLE))
     ]
     if others:
         raise ConfigError(
@@ -178,7 +170,7 @@ def _read_trial(run: Path, temperature: float) -> Trial:
     last = rows[-max(1, round(_AVERAGED_SHARE * len(rows))) :]
 
     def mean(name: str) -> float | None:
-        values = [row[name] for row in last if name in row]
+        values = [row[name] for row in last if row.get(name) is not None]
         return fmean(values) if values else None
 
     return Trial(

@@ -21,14 +21,16 @@ from medsimclr.data.split import Part, require_labels
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.models.simclr import Classifier
-from medsimclr.training.checkpoint import require_checkpoint
+from medsimclr.training.checkpoint_files import Checkpoint
 from medsimclr.training.compute import on_device, to_images
-from medsimclr.training.loop import Accumulate, Batch
+from medsimclr.training.inheritance import inherited_policy, source_checkpoint
 from medsimclr.training.material import Material, check_tiles_fit, open_material, patients_in
 from medsimclr.training.networks import Network, build_classifier, load_simclr
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
 from medsimclr.training.run_log import Progress
-from medsimclr.training.session import Session, inherited_policy, open_session, train_on_tiles
+from medsimclr.training.session import Session, open_session
+from medsimclr.training.step import Accumulate, Batch
+from medsimclr.training.tile_training import TileTraining, train_on_tiles
 
 __all__ = ["finetune", "label_tiles", "set_training", "supervised_gradient"]
 
@@ -49,9 +51,10 @@ def finetune(
 def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> None:
     before = read_lineage(config.run)
     split = run_split(config.run)
+    source = source_checkpoint(config.run, group=session.group, progress=progress)
     material = open_material(config.store)
     index, classes = label_tiles(material, config.label_table, config.classes)
-    model, network = _starting_network(config, classes)
+    model, network = _starting_network(config, source, classes)
     check_tiles_fit(material, network, run=config.run)
     tiles = _labelled_tiles(material, index, split, config)
     policy_name, policy = inherited_policy(config, before)
@@ -66,7 +69,7 @@ def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> N
         identity=config.identity()
         | {
             "classes": classes,
-            "run": require_checkpoint(config.run).identity(),
+            "run": source.identity(),
             "label_table": sha256_of_file(config.label_table) if config.label_table else "",
             "precision": session.compute.precision,
         },
@@ -76,16 +79,18 @@ def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> N
     train_on_tiles(
         config,
         session,
-        module=model,
+        TileTraining(
+            module=model,
+            network=network,
+            tiles=tiles,
+            policy=policy,
+            kind="supervised",
+            split=split,
+            lineage=lineage,
+            tables={LABELLED: _labelled_table(material, tiles, classes)},
+        ),
         accumulate=supervised_gradient(model, session),
-        tiles=tiles,
-        policy=policy,
-        kind="supervised",
-        network=network,
-        lineage=lineage,
-        split=split,
         progress=progress,
-        tables={LABELLED: _labelled_table(material, tiles, classes)},
     )
 
 
@@ -138,8 +143,10 @@ def supervised_gradient(model: Classifier, session: Session) -> Accumulate:
     return accumulate
 
 
-def _starting_network(config: FinetuneConfig, classes: list[str]) -> tuple[Classifier, Network]:
-    pretrained, pretrained_network = load_simclr(config.run)
+def _starting_network(
+    config: FinetuneConfig, source: Checkpoint, classes: list[str]
+) -> tuple[Classifier, Network]:
+    pretrained, pretrained_network = load_simclr(config.run, checkpoint=source)
     network = pretrained_network.model_copy(
         update={"kind": "classifier", "head_layer": config.head_layer, "classes": classes}
     )

@@ -4,7 +4,6 @@ Every process of a group holds its share of each batch, of the loss and of the g
 logged, saved and shown is the main process's work, and of the sums.
 """
 
-import math
 import signal
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -13,12 +12,10 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from torch.nn.utils import get_total_norm
 
 from medsimclr.distributed.agreement import on_main
-from medsimclr.distributed.gradients import sum_gradients
 from medsimclr.distributed.group import Group
-from medsimclr.errors import CheckpointedError, IntegrityError, NonFiniteLossError
+from medsimclr.errors import CheckpointedError, IntegrityError
 from medsimclr.training.checkpoint import (
     checkpoint_at,
     discard_after,
@@ -29,15 +26,11 @@ from medsimclr.training.checkpoint import (
 from medsimclr.training.networks import Network
 from medsimclr.training.plan import Plan
 from medsimclr.training.run_log import Progress, RunLog
+from medsimclr.training.step import Accumulate, Batch, take_step
 from medsimclr.training.stop import SIGNALS, StopFlag, stop_on_signals
 
-__all__ = ["Accumulate", "Batch", "Observe", "train"]
+__all__ = ["Observe", "train"]
 
-Batch = tuple[torch.Tensor, torch.Tensor]
-"""Views uint8 (V, B, P, P, 3) and labels int64 (B,)."""
-Accumulate = Callable[[Batch], Mapping[str, torch.Tensor]]
-"""Add the gradient of a batch to `.grad`; return "loss" and what else is logged, this process's
-shares as detached scalars."""
 Observe = Callable[[int, Mapping[str, float]], tuple[Mapping[str, float], list[str]]]
 """From the steps done and the figures of the last one: further figures, sentences for the user."""
 
@@ -74,29 +67,15 @@ def train(
         NonFiniteLossError: before the update of the step that it names.
         CheckpointedError: a signal came; the step was finished and saved.
     """
-    step = _resume(run, module, optimizer, group, progress)
-    if step > plan.total_steps:
-        raise IntegrityError(
-            f"the checkpoint of step {step} in {str(run)!r} cannot belong to a run of "
-            f"{plan.total_steps} steps; delete it to go on from the one before."
-        )
+    step = _resume(run, module, optimizer, plan, group, progress)
     if step == plan.total_steps:
         progress(step, plan.total_steps, "already done")
         return
-
-    def save() -> None:
-        save_checkpoint(
-            run / "checkpoints",
-            step=step,
-            module=module,
-            optimizer=optimizer,
-            network=network.model_dump(mode="json"),
-        )
-
+    description = network.model_dump(mode="json")
     saved = time.monotonic()
     with _log(run, step, plan, progress, group) as log, stop_on_signals() as stop:
         for batch in batches_from(step):
-            figures = _update(step, batch, optimizer, accumulate, plan=plan, group=group)
+            figures = take_step(step, batch, optimizer, accumulate, plan=plan, group=group)
             step += 1
             if log is not None:
                 further, sentences = observe(step, figures) if observe else ({}, [])
@@ -105,11 +84,18 @@ def train(
             is_due = time.monotonic() - saved > 60 * plan.checkpoint_minutes
             if log is not None and (is_due or signal_seen or step == plan.total_steps):
                 log.flush()
-                save()
+                save_checkpoint(
+                    run / "checkpoints",
+                    step=step,
+                    module=module,
+                    optimizer=optimizer,
+                    network=description,
+                )
                 saved = time.monotonic()
             if signal_seen:
                 break
-        # torchrun ends all processes when one has ended: none may before the checkpoint is whole.
+        # torchrun ends all processes when one has ended with an error, 75 too: none may before the
+        # checkpoint is whole.
         group.wait()
     if signal_seen:
         raise _stopped(signal_seen, step, plan, group)
@@ -152,47 +138,21 @@ def _stopped(number: signal.Signals, step: int, plan: Plan, group: Group) -> Bas
     return error
 
 
-def _update(
-    step: int,
-    batch: Batch,
-    optimizer: torch.optim.Optimizer,
-    accumulate: Accumulate,
-    *,
-    plan: Plan,
-    group: Group,
-) -> dict[str, float]:
-    """Do one step; return its figures, of all processes together."""
-    lr = plan.lr(step)
-    for parameters in optimizer.param_groups:
-        parameters["lr"] = lr
-    optimizer.zero_grad(set_to_none=True)
-    shares = accumulate(batch)
-    # One transfer for all figures: each .item() would wait for the device anew.
-    values = group.sum(torch.stack([share.float() for share in shares.values()])).tolist()
-    figures = dict(zip(shares, values, strict=True))
-    if not math.isfinite(figures["loss"]):
-        error = NonFiniteLossError(
-            f"the loss of step {step + 1} must be finite, got {figures['loss']}; nothing was "
-            "updated. Lower base_lr or give --set precision=fp32, with another --out."
-        )
-        error.is_echo = not group.is_main
-        raise error
-    weights = [weight for parameters in optimizer.param_groups for weight in parameters["params"]]
-    sum_gradients(weights, group)
-    norm = get_total_norm([weight.grad for weight in weights if weight.grad is not None])
-    optimizer.step()
-    return {**figures, "gradient_norm": norm.item(), "lr": lr}
-
-
 def _resume(
     run: Path,
     module: nn.Module,
     optimizer: torch.optim.Optimizer,
+    plan: Plan,
     group: Group,
     progress: Progress,
 ) -> int:
     """Load the newest checkpoint that is whole into every process; return its step, or 0."""
     step = on_main(group, lambda: _newest_step(run, progress))
+    if step > plan.total_steps:
+        raise IntegrityError(
+            f"the checkpoint of step {step} in {str(run)!r} cannot belong to a run of "
+            f"{plan.total_steps} steps; delete it to go on from the one before."
+        )
     if step > 0:
         restore(checkpoint_at(run, step), module, optimizer)
     return step
@@ -200,10 +160,16 @@ def _resume(
 
 def _newest_step(run: Path, progress: Progress) -> int:
     checkpoint, damaged = latest_checkpoint(run)
-    step = checkpoint.step if checkpoint else 0
     for sentence in damaged:
         progress(0, 0, sentence)
+    if damaged and checkpoint is None:
+        raise IntegrityError(
+            f"run {str(run)!r} must have a whole checkpoint to go on from, got {len(damaged)} that "
+            "are damaged; restore one from a copy, or delete its folder checkpoints to begin anew."
+        )
+    if checkpoint is None:
+        return 0
     if damaged:
-        progress(0, 0, f"going on from step {step}, the last that is whole")
-        discard_after(run, step)
-    return step
+        progress(0, 0, f"going on from step {checkpoint.step}, the last that is whole")
+        discard_after(run, checkpoint.step)
+    return checkpoint.step

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from medsimclr.config.training import TrainingConfig
 from medsimclr.data.split import Part, check_split, is_in
 from medsimclr.data.tile_index import TileIndex, index_tiles, patients_of
 from medsimclr.errors import ConfigError
@@ -13,7 +14,7 @@ from medsimclr.files.checksum import sha256_of_value
 from medsimclr.store.reader import TileStore
 from medsimclr.training.networks import Network
 
-__all__ = ["Material", "check_tiles_fit", "open_material", "patients_in"]
+__all__ = ["Material", "check_batch_size", "check_tiles_fit", "open_material", "patients_in"]
 
 
 @dataclass(frozen=True)
@@ -64,3 +65,16 @@ def check_tiles_fit(material: Material, network: Network, *, run: Path) -> None:
 def patients_in(index: TileIndex) -> list[str]:
     """Return the patients of these tiles, sorted."""
     return [str(patient) for patient in np.unique(index.patient_N)]
+
+
+def check_batch_size(config: TrainingConfig, tiles: TileIndex) -> None:
+    """Refuse a batch larger than what there is to train on.
+
+    Raises:
+        ConfigError: naming both sizes.
+    """
+    if config.batch_size > len(tiles):
+        raise ConfigError(
+            f"--batch-size must be at most the {len(tiles)} training tiles, got "
+            f"{config.batch_size}; lower it or tile more slides."
+        )

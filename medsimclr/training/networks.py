@@ -17,6 +17,7 @@ from medsimclr.models.projection_head import ProjectionHead
 from medsimclr.models.resnet import ResNet
 from medsimclr.models.simclr import Classifier, SimCLR
 from medsimclr.training.checkpoint import check_fit, require_checkpoint
+from medsimclr.training.checkpoint_files import Checkpoint
 
 __all__ = [
     "Network",
@@ -73,22 +74,27 @@ def build_classifier(network: Network, *, seed: int) -> Classifier:
     return Classifier(encoder, head, head_layer=network.head_layer, n_classes=len(network.classes))
 
 
-def load_simclr(run: Path) -> tuple[SimCLR, Network]:
-    """Load the newest checkpoint of a pretraining run.
+def load_simclr(run: Path, *, checkpoint: Checkpoint | None = None) -> tuple[SimCLR, Network]:
+    """Load a checkpoint of a pretraining run, the newest where none is given.
 
     Raises:
         NoInputError: the run has no checkpoint.
         ConfigError: it is of another kind.
         IntegrityError: it is damaged.
     """
-    network, weights = _read(run, kind="simclr", advice="give the --out of pretrain")
-    return _filled(lambda: build_simclr(network, seed=0), weights, run), network
+    checkpoint = checkpoint or require_checkpoint(run)
+    network = _read(run, checkpoint, kind="simclr", advice="give the --out of pretrain")
+    return _filled(lambda: build_simclr(network, seed=0), checkpoint, run), network
 
 
-def load_classifier(run: Path) -> tuple[Classifier, Network]:
-    """Load the newest checkpoint of a fine-tuned or distilled run; errors as `load_simclr`."""
-    network, weights = _read(run, kind="classifier", advice="give the --out of finetune or distill")
-    return _filled(lambda: build_classifier(network, seed=0), weights, run), network
+def load_classifier(
+    run: Path, *, checkpoint: Checkpoint | None = None
+) -> tuple[Classifier, Network]:
+    """Load a checkpoint of a fine-tuned or distilled run; otherwise as `load_simclr`."""
+    checkpoint = checkpoint or require_checkpoint(run)
+    advice = "give the --out of finetune or distill"
+    network = _read(run, checkpoint, kind="classifier", advice=advice)
+    return _filled(lambda: build_classifier(network, seed=0), checkpoint, run), network
 
 
 def _encoder_and_head(network: Network, *, seed: int) -> tuple[ResNet, ProjectionHead]:
@@ -106,12 +112,11 @@ def _encoder_and_head(network: Network, *, seed: int) -> tuple[ResNet, Projectio
     return encoder, head
 
 
-def _read(run: Path, *, kind: str, advice: str) -> tuple[Network, dict[str, torch.Tensor]]:
-    checkpoint = require_checkpoint(run)
+def _read(run: Path, checkpoint: Checkpoint, *, kind: str, advice: str) -> Network:
     network = parse_network(checkpoint.network, run)
     if network.kind != kind:
         raise ConfigError(f"run {str(run)!r} must hold a {kind}, got a {network.kind}; {advice}.")
-    return network, checkpoint.weights()
+    return network
 
 
 def parse_network(description: dict[str, Any], run: Path) -> Network:
@@ -130,10 +135,11 @@ def parse_network(description: dict[str, Any], run: Path) -> Network:
         ) from error
 
 
-def _filled(build: Callable[[], Model], weights: dict[str, torch.Tensor], run: Path) -> Model:
+def _filled(build: Callable[[], Model], checkpoint: Checkpoint, run: Path) -> Model:
     """Build a network and load its weights; one that they do not fit takes no memory."""
     with torch.device("meta"):
         expected = build().state_dict()
+    weights = checkpoint.weights(expected)
     check_fit(weights, expected, where=f"run {str(run)!r}")
     model = build()
     model.load_state_dict(weights)

@@ -5,36 +5,30 @@ NT-Xent over the batch, LARS with warm-up and cosine.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import torch
 
 from medsimclr.augment.discovery import load_policy
-from medsimclr.augment.policy import AugmentationPolicy, policy_record
+from medsimclr.augment.policy import policy_record
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import Part, draw_split, read_split
-from medsimclr.data.tile_index import TileIndex, patients_of
+from medsimclr.data.tile_index import patients_of
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
 from medsimclr.training.compute import on_device, to_images
 from medsimclr.training.gradient_cache import accumulate_cached
 from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
-from medsimclr.training.loop import Accumulate, Batch, Observe
-from medsimclr.training.material import Material, open_material, patients_in
+from medsimclr.training.loop import Observe
+from medsimclr.training.material import Material, check_batch_size, open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
-from medsimclr.training.plan import build_plan
 from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
-from medsimclr.training.session import (
-    Session,
-    check_batch_size,
-    open_session,
-    share_of,
-    train_on_tiles,
-)
+from medsimclr.training.session import Session, open_session, share_of
+from medsimclr.training.step import Accumulate, Batch
+from medsimclr.training.tile_training import TileTraining, plan_of, train_on_tiles
 
-__all__ = ["Pretraining", "choose_split", "contrastive_gradient", "prepare", "pretrain"]
+__all__ = ["choose_split", "contrastive_gradient", "prepare", "pretrain"]
 
 
 def pretrain(
@@ -47,36 +41,18 @@ def pretrain(
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
     with open_session(config) as session:
-        pretraining = prepare(config, session)
+        training = prepare(config, session)
         train_on_tiles(
             config,
             session,
-            module=pretraining.model,
-            accumulate=contrastive_gradient(config, pretraining.model, session),
-            tiles=pretraining.tiles,
-            policy=pretraining.policy,
-            kind="contrastive",
-            network=pretraining.network,
-            lineage=pretraining.lineage,
-            split=pretraining.split,
+            training,
+            accumulate=contrastive_gradient(config, training.module, session),
             progress=progress,
-            observe=_watch(config, pretraining, session),
+            observe=_watch(config, session, training),
         )
 
 
-@dataclass(frozen=True)
-class Pretraining:
-    """A pretraining that was checked and can start."""
-
-    model: SimCLR
-    network: Network
-    tiles: TileIndex
-    split: Mapping[str, Part]
-    policy: AugmentationPolicy
-    lineage: Lineage
-
-
-def prepare(config: PretrainConfig, session: Session) -> Pretraining:
+def prepare(config: PretrainConfig, session: Session) -> TileTraining[SimCLR]:
     """Open what a pretraining needs and build its network.
 
     Raises:
@@ -108,8 +84,15 @@ def prepare(config: PretrainConfig, session: Session) -> Pretraining:
         identity=config.identity() | {"precision": session.compute.precision},
     )
     model = on_device(build_simclr(network, seed=config.seed), session.compute.device).train()
-    model.encoder.recompute = config.recompute
-    return Pretraining(model, network, tiles, split, policy, lineage)
+    return TileTraining(
+        module=model,
+        network=network,
+        tiles=tiles,
+        policy=policy,
+        kind="contrastive",
+        split=split,
+        lineage=lineage,
+    )
 
 
 def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Part]:
@@ -164,11 +147,11 @@ def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session
     return accumulate
 
 
-def _watch(config: PretrainConfig, pretraining: Pretraining, session: Session) -> Observe:
-    plan = build_plan(config, n_tiles=len(pretraining.tiles), n_views=2)
-    sample = health_sample(pretraining.tiles, n_tiles=config.health_tiles, seed=config.seed)
+def _watch(config: PretrainConfig, session: Session, training: TileTraining[SimCLR]) -> Observe:
+    plan = plan_of(config, training)
+    sample = health_sample(training.tiles, n_tiles=config.health_tiles, seed=config.seed)
     health = Health(
-        pretraining.model.encoder,
+        training.module.encoder,
         store=config.store,
         sample=sample,
         view_px=config.view_px,

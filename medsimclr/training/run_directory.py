@@ -23,7 +23,7 @@ from medsimclr.config.base import difference, dump_toml
 from medsimclr.config.training import TrainingConfig
 from medsimclr.data.split import Part, read_split, write_split
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError
-from medsimclr.files.atomic import remove_partials, write_json, write_text
+from medsimclr.files.atomic import PARTIAL_SUFFIX, remove_partials, write_json, write_text
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.training.compute import Compute
 
@@ -64,7 +64,12 @@ class Lineage(BaseModel):
 
 @contextmanager
 def open_run(
-    config: TrainingConfig, lineage: Lineage, split: Mapping[str, Part], *, compute: Compute
+    config: TrainingConfig,
+    lineage: Lineage,
+    split: Mapping[str, Part],
+    *,
+    compute: Compute,
+    n_processes: int,
 ) -> Iterator[Path]:
     """Hold a run directory for one training, new or to be continued.
 
@@ -74,17 +79,18 @@ def open_run(
     """
     out = config.out
     with exclusive_lock(out):
-        remove_partials(out)
         check_run(out, lineage)
-        if not (out / "lineage.json").is_file() and any(out.iterdir()):
+        others = {path.name for path in out.iterdir()} - {"lineage.json" + PARTIAL_SUFFIX}
+        if others and "lineage.json" not in others:
             raise ConfigError(
                 f"--out {str(out)!r} must be new, empty or a run directory, got other files; "
                 "choose another --out."
             )
+        remove_partials(out)
         # First of all: it is what says that this folder is a run, also after a kill right here.
         write_json(out / "lineage.json", lineage.model_dump(mode="json"))
         write_text(out / "config.toml", dump_toml(config.with_absolute_paths().record()))
-        write_json(out / "environment.json", _environment(compute))
+        write_json(out / "environment.json", _environment(compute, n_processes))
         write_split(out / "split.csv", split)
         yield out
 
@@ -145,7 +151,7 @@ def check_run(out: Path, lineage: Lineage) -> None:
         )
 
 
-def _environment(compute: Compute) -> dict[str, Any]:
+def _environment(compute: Compute, n_processes: int) -> dict[str, Any]:
     return {
         "python": platform.python_version(),
         "machine": platform.machine(),
@@ -153,5 +159,6 @@ def _environment(compute: Compute) -> dict[str, Any]:
         "device": str(compute.device),
         "precision": compute.precision,
         "threads": torch.get_num_threads(),
+        "processes": n_processes,
         "packages": {name: version(name) for name in _PACKAGES},
     }

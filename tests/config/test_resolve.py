@@ -133,3 +133,21 @@ def test_what_several_fields_must_be_together_is_one_sentence():
     flags = {"inputs": ["a.svs"], "out": "s.zarr", "stride_px": 9, "overlap_px": 9}
     with pytest.raises(ConfigError, match=r"^give --stride-px or --overlap-px, not both\.$"):
         resolve(TileConfig, flags=flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "sentence"),
+    [
+        (
+            {"micro_batch": 512, "batch_size": 64},
+            r"--micro-batch must be at most the --batch-size of 64, got 512; leave it out",
+        ),
+        (
+            {"dry_run": True, "find_temperature": True},
+            r"give either --dry-run or --find-temperature, got both",
+        ),
+    ],
+)
+def test_settings_of_pretraining_that_contradict_one_another_are_refused(flags, sentence):
+    with pytest.raises(ConfigError, match=sentence):
+        resolve(PretrainConfig, flags={"store": "s.zarr", "out": "run", **flags})

@@ -6,13 +6,16 @@ import signal
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file
 
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import CheckpointedError, ConfigError, IntegrityError, NonFiniteLossError
 from medsimclr.files.checksum import sha256_of_file
+from medsimclr.training import pretrain as pretrain_module
 from medsimclr.training.checkpoint import latest_checkpoint, require_checkpoint
+from medsimclr.training.checkpoint_files import WEIGHTS
 from medsimclr.training.distill import distill
 from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
@@ -133,14 +136,69 @@ def test_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):
 def test_resume_after_damage_ends_with_whole_checkpoints(store, tmp_path):
     config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
     pretrain(config)
-    for folder in (config.out / "checkpoints").iterdir():
-        (folder / "model.safetensors").write_bytes(b"")
+    newest = latest_checkpoint(config.out)[0].folder
+    (newest / "model.safetensors").write_bytes(b"")
     lines = []
     pretrain(config, progress=lambda done, total, line: lines.append(line))
-    assert "going on from step 0, the last that is whole" in lines
+    assert "going on from step 6, the last that is whole" in lines
     checkpoint, damaged = latest_checkpoint(config.out)
     assert checkpoint.step == 7
     assert not damaged
+
+
+def test_resume_where_none_is_whole_is_refused_and_deletes_nothing(store, tmp_path):
+    config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
+    pretrain(config)
+    folders = sorted((config.out / "checkpoints").iterdir())
+    for folder in folders:
+        (folder / "model.safetensors").write_bytes(b"")
+    with pytest.raises(IntegrityError, match=r"must have a whole checkpoint .* got 2 that are"):
+        pretrain(config)
+    assert sorted((config.out / "checkpoints").iterdir()) == folders
+
+
+def test_output_with_files_of_others_is_refused_and_left_as_it_is(store, tmp_path):
+    film = tmp_path / "home" / "downloads" / "film.mkv.partial"
+    film.parent.mkdir(parents=True)
+    film.write_bytes(b"half")
+    with pytest.raises(ConfigError, match="must be new, empty or a run directory"):
+        pretrain(pretrain_config(store, tmp_path / "home"))
+    assert film.read_bytes() == b"half"
+
+
+def test_gradient_that_is_not_finite_updates_nothing(store, tmp_path, monkeypatch):
+    """A loss may be finite where its gradient is not."""
+
+    def accumulate(config, model, session):
+        def broken(batch):
+            figures = gradient_of(config, model, session)(batch)
+            next(model.parameters()).grad[0] = float("inf")
+            return figures
+
+        return broken
+
+    gradient_of = pretrain_module.contrastive_gradient
+    monkeypatch.setattr(pretrain_module, "contrastive_gradient", accumulate)
+    config = pretrain_config(store, tmp_path / "run")
+    with pytest.raises(NonFiniteLossError, match=r"the gradient's norm of step 1 must be finite"):
+        pretrain(config)
+    assert latest_checkpoint(config.out)[0] is None
+
+
+def test_damaged_newest_checkpoint_is_named_where_its_run_is_used(store, pretrained, tmp_path):
+    config = pretrain_config(store, tmp_path / "pre", checkpoint_minutes=1e-9)
+    pretrain(config)
+    newest = latest_checkpoint(config.out)[0].folder
+    (newest / "model.safetensors").write_bytes(b"")
+    lines = []
+    finetune(
+        FinetuneConfig(
+            **SMALL, store=store, run=config.out, out=tmp_path / "run", labels=8, epochs=1
+        ),
+        progress=lambda done, total, line: lines.append(line),
+    )
+    assert "fails its SHA-256" in lines[0]
+    assert "Step 6 of" in lines[0]
 
 
 def test_run_killed_at_its_very_start_is_taken_up(store, pretrained, tmp_path):
@@ -198,7 +256,7 @@ def test_non_finite_loss_stops_before_the_update(store, tmp_path):
     )
     with pytest.raises(NonFiniteLossError, match=r"the loss of step \d+ must be finite, got nan"):
         pretrain(config)
-    for tensor in require_checkpoint(config.out).weights().values():
+    for tensor in load_file(require_checkpoint(config.out).folder / WEIGHTS).values():
         assert tensor.float().isfinite().all()
 
 
@@ -213,8 +271,8 @@ def test_finetuning_starts_from_the_pretrained_weights(store, pretrained, tmp_pa
         freeze=True,
     )
     finetune(config)
-    before = require_checkpoint(pretrained).weights()
-    after = require_checkpoint(config.out).weights()
+    before = load_file(require_checkpoint(pretrained).folder / WEIGHTS)
+    after = load_file(require_checkpoint(config.out).folder / WEIGHTS)
     kept = [key for key in after if key.startswith("encoder.")]
     assert kept
     for key in kept:
