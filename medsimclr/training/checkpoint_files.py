@@ -9,7 +9,7 @@ import errno
 import hashlib
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +22,7 @@ from medsimclr.errors import IntegrityError, NoInputError, UnsafeInputError
 from medsimclr.files.atomic import PARTIAL_SUFFIX, json_text
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.store.safe_open import open_below, read_below
-from medsimclr.training.tensor_file import MOST_BYTES, read_tensors
+from medsimclr.training.tensor_file import read_tensors
 
 __all__ = [
     "MANIFEST",
@@ -41,6 +41,8 @@ _OLD_STATE = "state.pt"
 """Training state of versions that pickled it."""
 _NAME = re.compile(r"step_([0-9]{8,})")
 _MOST_MANIFEST_BYTES = 16 << 20
+_MOST_BYTES = 64 << 30
+"""Size of a file of which no digest is computed; ResNet-200 of fourfold width has 4 GB."""
 # A link may lead anywhere, and a pipe, socket or device may block or act.
 _HARMFUL = (errno.ELOOP, errno.ENOTDIR, errno.EINVAL, errno.ENXIO, errno.ENODEV)
 _DAMAGE = (errno.ENOENT, errno.EIO)
@@ -72,15 +74,19 @@ class Checkpoint:
         """Return what tells these weights from all others."""
         return {"step": self.step, "weights_sha256": self.weights_sha256}
 
-    def weights(self) -> dict[str, torch.Tensor]:
-        """Return the weights by name, on the CPU.
+    def weights(self, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the weights by name, on the CPU; they may not fit those expected, yet.
+
+        Args:
+            expected: those of the network, on any device, "meta" too; a file that has more bytes
+                than these is not read, so that its size is no way to fill the memory.
 
         Raises:
-            IntegrityError: the file is not the one that was verified, or holds no tensors.
+            IntegrityError: the file is not the one that was verified, or holds no tensors, or more.
         """
-        return self._tensors(WEIGHTS, self.weights_sha256)
+        return self._tensors(WEIGHTS, self.weights_sha256, expected)
 
-    def momentum(self) -> dict[str, torch.Tensor]:
+    def momentum(self, expected: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
         """Return the optimiser's momentum by parameter, on the CPU; errors as `weights`."""
         if self.state_sha256 is None:
             raise IntegrityError(
@@ -88,13 +94,16 @@ class Checkpoint:
                 f"{_OLD_STATE} of an earlier version, which is not opened since it may run code; "
                 "its weights can be used, and to train on, start again with another --out."
             )
-        return self._tensors(STATE, self.state_sha256)
+        return self._tensors(STATE, self.state_sha256, expected)
 
-    def _tensors(self, name: str, sha256: str) -> dict[str, torch.Tensor]:
+    def _tensors(
+        self, name: str, sha256: str, expected: Mapping[str, torch.Tensor]
+    ) -> dict[str, torch.Tensor]:
+        n_bytes = sum(tensor.nbytes for tensor in expected.values())
         with _reading(self.folder):
             try:
                 run, key = _place(self.folder)
-                return read_tensors(run, f"{key}/{name}", sha256=sha256)
+                return read_tensors(run, f"{key}/{name}", sha256=sha256, most_data_bytes=n_bytes)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
 
@@ -167,8 +176,8 @@ def _read_manifest(run: Path, key: str) -> _Manifest:
 def _sha256(run: Path, key: str) -> str:
     handle, n_bytes = open_below(run, key)
     with open(handle, "rb") as file:  # noqa: PTH123
-        if n_bytes > MOST_BYTES:
-            raise ValueError(f"{key} must have at most {MOST_BYTES} bytes, got {n_bytes}")
+        if n_bytes > _MOST_BYTES:
+            raise ValueError(f"{key} must have at most {_MOST_BYTES} bytes, got {n_bytes}")
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

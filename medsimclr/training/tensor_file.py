@@ -18,10 +18,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from medsimclr.store.safe_open import open_below
 
-__all__ = ["MOST_BYTES", "parse_tensors", "read_tensors"]
+__all__ = ["parse_tensors", "read_tensors"]
 
-MOST_BYTES = 64 << 30
-"""Size of a file that is not looked into; ResNet-200 of fourfold width has 4 GB of weights."""
 _LENGTH_BYTES = 8
 _MOST_HEADER_BYTES = 16 << 20
 _DTYPES = {
@@ -49,13 +47,17 @@ class _Entry(BaseModel):
 _HEADER = TypeAdapter(dict[str, _Entry])
 
 
-def read_tensors(folder: Path, key: str, *, sha256: str) -> dict[str, torch.Tensor]:
+def read_tensors(
+    folder: Path, key: str, *, sha256: str, most_data_bytes: int
+) -> dict[str, torch.Tensor]:
     """Read a file's tensors by name, on the CPU; it takes the memory of its size, once.
 
     Args:
         folder: trusted; links in its own path are followed.
         key: path below `folder`; no link in it is followed.
         sha256: what the bytes must have; nothing of them is looked at before.
+        most_data_bytes: of all tensors; nothing of a file is read that has more, and more than the
+            longest header.
 
     Raises:
         OSError: see `safe_open.open_below`.
@@ -63,8 +65,11 @@ def read_tensors(folder: Path, key: str, *, sha256: str) -> dict[str, torch.Tens
     """
     handle, n_bytes = open_below(folder, key)
     with open(handle, "rb") as file:  # noqa: PTH123
-        if n_bytes > MOST_BYTES:
-            raise ValueError(f"expected at most {MOST_BYTES} bytes, got {n_bytes}")
+        if n_bytes > _LENGTH_BYTES + _MOST_HEADER_BYTES + most_data_bytes:
+            raise ValueError(
+                f"expected {most_data_bytes} bytes of tensors and a header of at most "
+                f"{_MOST_HEADER_BYTES}, got {n_bytes} bytes"
+            )
         content_n = torch.empty(n_bytes, dtype=torch.uint8)
         n_read = file.readinto(content_n.numpy().data)
     if n_read != n_bytes or hashlib.sha256(content_n.numpy().data).hexdigest() != sha256:

@@ -103,7 +103,8 @@ def test_momentum_takes_the_layout_of_its_weight(tmp_path):
 
 def test_files_are_those_that_safetensors_reads(run):
     checkpoint = require_checkpoint(run)
-    ours, theirs = checkpoint.weights(), load_file(checkpoint.folder / "model.safetensors")
+    theirs = load_file(checkpoint.folder / "model.safetensors")
+    ours = checkpoint.weights(theirs)
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
     assert set(load_file(checkpoint.folder / "state.safetensors")) == {
@@ -247,7 +248,8 @@ def test_one_of_an_earlier_version_gives_its_weights_and_is_not_resumed(run):
     as_earlier_version(folder, b"cos\nsystem\n.")
     checkpoint = require_checkpoint(run)
     assert checkpoint.step == 2
-    assert checkpoint.weights().keys() == load_file(folder / "model.safetensors").keys()
+    expected = load_file(folder / "model.safetensors")
+    assert checkpoint.weights(expected).keys() == expected.keys()
     with pytest.raises(IntegrityError, match=r"must hold state\.safetensors to be resumed, got"):
         restore(checkpoint, *small_training())
 
@@ -276,6 +278,21 @@ def test_what_does_not_fit_the_network_is_refused(run, name, change, sentence):
     sign(folder)
     with pytest.raises(IntegrityError, match=f"{name} does not fit the network: {sentence}"):
         restore(require_checkpoint(run), *small_training())
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "state.safetensors"])
+def test_of_a_file_with_more_bytes_than_the_network_nothing_is_read(run, monkeypatch, name):
+    folder = run / "checkpoints" / "step_00000002"
+    save_file({"0.weight": torch.zeros(5 << 20)}, folder / name)
+    sign(folder)
+    checkpoint, expected = require_checkpoint(run), small_training()[0].state_dict()
+    read = checkpoint.weights if name == "model.safetensors" else checkpoint.momentum
+    allocated = []
+    monkeypatch.setattr(torch, "empty", lambda n_bytes, dtype: allocated.append(n_bytes))
+    sentence = rf"is damaged: {name}: expected \d+ bytes of tensors and .*, got 2097\d{{4}} b"
+    with pytest.raises(IntegrityError, match=sentence):
+        read(expected)
+    assert not allocated
 
 
 @pytest.mark.parametrize("failing", ["save_file", "sync_tree", "write_json", "sync_folder"])

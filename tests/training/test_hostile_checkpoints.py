@@ -100,6 +100,17 @@ def with_tensors(
     return act
 
 
+def with_zeros(n_bytes: int) -> Callable[[Path, bytes], None]:
+    """Put a file of zeros in the place of the weights and sign the manifest anew."""
+
+    def act(folder: Path, bomb: bytes) -> None:
+        os.truncate(folder / "model.safetensors", 0)
+        os.truncate(folder / "model.safetensors", n_bytes)
+        sign(folder)
+
+    return act
+
+
 def linked(name: str) -> Callable[[Path, bytes], None]:
     """Put a link in the place of a file or folder, to what it was."""
 
@@ -189,6 +200,7 @@ ATTACKS = {
     "pipe_as_manifest": Attack(pipe("manifest.json"), "no regular file", 9, 9),
     "socket_as_weights": Attack(listen, "must be a plain file", 9, 9),
     "terabytes_on_disk": Attack(grow, "at most 68719476736 bytes", resumed=0),
+    "more_than_the_network": Attack(with_zeros(64 << 20), "bytes of tensors and a header"),
     "terabytes_declared": Attack(
         with_header(lambda header: header[FIRST].update(shape=[1 << 20, 1 << 22])), "must lie at"
     ),

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.training.checkpoint import latest_checkpoint, require_checkpoint
+from medsimclr.training.checkpoint_files import STATE, WEIGHTS
 from medsimclr.training.run_log import read_metrics
 from medsimclr.training.stop import StopFlag, remember_signals, stop_on_signals
 from tests.tiny_store import write_tiny_store
@@ -89,7 +91,8 @@ def test_non_finite_loss_stops_all_before_the_update(lab, tmp_path, n_ranks, ran
     assert "the loss of step 4 must be finite, got nan; nothing was updated" in ended.outputs[0]
     checkpoint = require_checkpoint(tmp_path / "run")
     assert checkpoint.step == 3
-    tensors = [*checkpoint.weights().values(), *checkpoint.momentum().values()]
+    files = [load_file(checkpoint.folder / name) for name in (WEIGHTS, STATE)]
+    tensors = [tensor for file in files for tensor in file.values()]
     assert all(torch.isfinite(tensor).all() for tensor in tensors)
     ended = lab.starts.run(*words, n_ranks=n_ranks)
     assert ended.codes == [0] * n_ranks, ended.outputs

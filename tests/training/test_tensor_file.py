@@ -3,6 +3,7 @@
 import contextlib
 import json
 import math
+import os
 import tracemalloc
 
 import pytest
@@ -54,7 +55,8 @@ def test_tensors_share_the_bytes_that_were_read(tmp_path):
     big = {"big": torch.ones(1 << 18)}
     path = tmp_path / "model.safetensors"
     path.write_bytes(save(big))
-    tensor = read_tensors(tmp_path, path.name, sha256=sha256_of_file(path))["big"]
+    digest = sha256_of_file(path)
+    tensor = read_tensors(tmp_path, path.name, sha256=digest, most_data_bytes=1 << 20)["big"]
     assert tensor.untyped_storage().nbytes() == path.stat().st_size
 
 
@@ -120,11 +122,15 @@ def test_declared_terabytes_take_no_memory():
 def test_other_bytes_are_not_looked_at(tmp_path):
     (tmp_path / "a").write_bytes(b"cos\nsystem\n.")
     with pytest.raises(ValueError, match="it fails its SHA-256"):
-        read_tensors(tmp_path, "a", sha256="0" * 64)
+        read_tensors(tmp_path, "a", sha256="0" * 64, most_data_bytes=0)
 
 
-def test_a_file_beyond_any_network_is_not_read(tmp_path):
+def test_a_file_larger_than_expected_is_not_read(tmp_path):
     with (tmp_path / "a").open("wb") as file:
         file.truncate(1 << 42)
-    with pytest.raises(ValueError, match="expected at most 68719476736 bytes, got 4398046511104"):
-        read_tensors(tmp_path, "a", sha256="0" * 64)
+    sentence = "expected 12 bytes of tensors and a header of at most 16777216, got 4398046511104 b"
+    with pytest.raises(ValueError, match=sentence):
+        read_tensors(tmp_path, "a", sha256="0" * 64, most_data_bytes=12)
+    os.truncate(tmp_path / "a", 8 + (16 << 20) + 12)
+    with pytest.raises(ValueError, match="it fails its SHA-256"):
+        read_tensors(tmp_path, "a", sha256="0" * 64, most_data_bytes=12)
