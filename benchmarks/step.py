@@ -88,6 +88,7 @@ def efficiency(*, memory_s: float, store_s: float, draw_cpu_s: float, n_shared_c
 def main() -> None:
     """Measure every combination of policy and precision; exit 1 where a limit is missed."""
     given = _arguments()
+    sys.stdout.reconfigure(line_buffering=True)  # a log of minutes is read while it grows
     torch.set_num_threads(given.threads)
     keep_freed_memory()
     rival = python_of(given.lightly) if given.lightly else None

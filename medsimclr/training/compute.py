@@ -32,7 +32,8 @@ Module = TypeVar("Module", bound=nn.Module)
 # Parameters of glibc's mallopt, from malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD, _M_MMAP_MAX = -1, -2, -3, -4
 _TOP_PAD_BYTES = 64 * 2**20
-_MAPPED_FROM_BYTES = 256 * 2**10
+_MAPPED_FROM_BYTES = _TRIMMED_FROM_BYTES = 256 * 2**10
+_MOST_MAPPED = 65536  # glibc's own
 
 
 def choose_device(name: str) -> torch.device:
@@ -148,7 +149,12 @@ def return_freed_memory() -> None:
     Left alone, glibc keeps what was freed below something that is still in use: the step of a
     ResNet-152 that recomputes its activations took 945 MB instead of 523 (DECISIONS.md).
     """
-    _set_malloc((_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES))
+    _set_malloc(
+        (_M_MMAP_MAX, _MOST_MAPPED),
+        (_M_MMAP_THRESHOLD, _MAPPED_FROM_BYTES),
+        (_M_TRIM_THRESHOLD, _TRIMMED_FROM_BYTES),
+        (_M_TOP_PAD, 0),
+    )
 
 
 def _set_malloc(*options: tuple[int, int]) -> None:
