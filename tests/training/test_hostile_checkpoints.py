@@ -188,7 +188,6 @@ ATTACKS = {
     "pickle_as_manifest": Attack(
         lambda folder, bomb: (folder / "manifest.json").write_bytes(bomb) and None,
         "manifest.json : Invalid JSON",
-        resumed=0,
     ),
     "link_to_weights": Attack(linked("model.safetensors"), "is a link", 9, 9),
     "link_to_state": Attack(linked("state.safetensors"), "is a link", 9, 9),
@@ -199,7 +198,7 @@ ATTACKS = {
     "pipe_as_state": Attack(pipe("state.safetensors"), "no regular file", 9, 9),
     "pipe_as_manifest": Attack(pipe("manifest.json"), "no regular file", 9, 9),
     "socket_as_weights": Attack(listen, "must be a plain file", 9, 9),
-    "terabytes_on_disk": Attack(grow, "at most 68719476736 bytes", resumed=0),
+    "terabytes_on_disk": Attack(grow, "at most 68719476736 bytes"),
     "more_than_the_network": Attack(with_zeros(64 << 20), "bytes of tensors and a header"),
     "terabytes_declared": Attack(
         with_header(lambda header: header[FIRST].update(shape=[1 << 20, 1 << 22])), "must lie at"
@@ -228,21 +227,17 @@ ATTACKS = {
         with_tensors(lambda tensors: tensors.update({FIRST: tensors[FIRST][:1]})), "must be float32"
     ),
     "one_too_few": Attack(with_tensors(lambda tensors: tensors.pop(FIRST)), "got absent"),
-    "deep_manifest": Attack(manifest(lambda text: "[" * 100_000), "recursion limit", resumed=0),
+    "deep_manifest": Attack(manifest(lambda text: "[" * 100_000), "recursion limit"),
     "deep_network": Attack(
-        manifest(lambda text: text.replace('"kind": ', '"kind": ' + "[" * 9999)), resumed=0
+        manifest(lambda text: text.replace('"kind": ', '"kind": ' + "[" * 9999))
     ),
     "huge_manifest": Attack(
-        manifest(lambda text: text + " " * (17 << 20)), "at most 16777216 bytes", resumed=0
+        manifest(lambda text: text + " " * (17 << 20)), "at most 16777216 bytes"
     ),
-    "nan_in_manifest": Attack(
-        manifest(lambda text: text.replace('"mpp": 0.5', '"mpp": NaN')), resumed=0
-    ),
-    "repeated_key": Attack(
-        manifest(lambda text: text.replace('"step"', '"step": 1,\n  "step"')), resumed=0
-    ),
+    "nan_in_manifest": Attack(manifest(lambda text: text.replace('"mpp": 0.5', '"mpp": NaN'))),
+    "repeated_key": Attack(manifest(lambda text: text.replace('"step"', '"step": 1,\n  "step"'))),
     "path_in_manifest": Attack(
-        manifest(lambda text: text.replace("state.safetensors", "../../../etc/passwd")), resumed=0
+        manifest(lambda text: text.replace("state.safetensors", "../../../etc/passwd"))
     ),
     "network_of_gigabytes": Attack(
         shrink_to(depth=200, width=4, selective_kernels=True), "fit", resumed=0
@@ -254,8 +249,8 @@ ATTACKS = {
         shrink_to(run="rm -rf"), "describes no network of ours: run: Extra", resumed=0
     ),
     "step_of_no_run": Attack(moved_on, used=0),
-    "other_step": Attack(renamed("step_99999999"), "its manifest is that of step", resumed=0),
-    "negative_step": Attack(renamed("step_-0000007"), "its manifest is that of step", resumed=0),
+    "other_step": Attack(renamed("step_99999999"), "its manifest is that of step"),
+    "negative_step": Attack(renamed("step_-0000007"), "its manifest is that of step"),
 }
 
 
@@ -313,8 +308,6 @@ def test_hostile_checkpoint(lab, tmp_path, name, command):
     is_about_networks = "network" in name
     if attack.sentence and not (command == "pretrain" and is_about_networks):
         assert attack.sentence in said
-    if expected == 0 and attack.sentence and not is_about_networks:
-        assert "going on from step 0, the last that is whole" in said
 
 
 def test_the_bomb_would_go_off(tmp_path):

@@ -13,7 +13,7 @@ from pathlib import Path
 from medsimclr.cli import distill, finetune, pretrain
 from medsimclr.data.views import TileViews
 from medsimclr.optim.lars import LARS
-from medsimclr.training import checkpoint, health, run_directory, session
+from medsimclr.training import checkpoint, health, run_directory, tile_training
 from medsimclr.training.run_log import RunLog
 
 __all__ = ["POINTS", "Kill", "be_slow", "poison", "say_when_signals_are_remembered"]
@@ -100,7 +100,7 @@ def _in_pruning(kill: Kill) -> None:
 def _in_evaluation(kill: Kill) -> None:
     """Between the features and their rank; where nothing is observed, where it would be."""
     kill.before(health, "rank_me")
-    original = session.train
+    original = tile_training.train
 
     def observe(step, figures):
         kill()
@@ -110,7 +110,7 @@ def _in_evaluation(kill: Kill) -> None:
         named["observe"] = named["observe"] or observe
         original(*arguments, **named)
 
-    session.train = patched
+    tile_training.train = patched
 
 
 def be_slow(step_seconds: float) -> None:
@@ -133,7 +133,7 @@ def say_when_signals_are_remembered(file: Path) -> None:
 
 def poison(n: int) -> None:
     """Make the loss of the n-th step not a number, and its gradient too, in this process."""
-    original, left = session.train, [n]
+    original, left = tile_training.train, [n]
 
     def patched(*arguments, accumulate, module, **named):
         def poisoned(batch):
@@ -147,7 +147,7 @@ def poison(n: int) -> None:
 
         original(*arguments, accumulate=poisoned, module=module, **named)
 
-    session.train = patched
+    tile_training.train = patched
 
 
 POINTS: dict[str, Callable[[Kill], None]] = {
@@ -163,6 +163,6 @@ POINTS: dict[str, Callable[[Kill], None]] = {
     "manifest_before_rename": lambda kill: kill.after(checkpoint, "write_json"),
     "renamed_before_pruning": lambda kill: kill.before(checkpoint, "_prune"),
     "in_pruning": _in_pruning,
-    "after_the_last_checkpoint": lambda kill: kill.after(session, "train"),
+    "after_the_last_checkpoint": lambda kill: kill.after(tile_training, "train"),
 }
 """What is patched so that a `Kill` happens there."""
