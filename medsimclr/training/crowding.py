@@ -14,18 +14,26 @@ __all__ = ["Crowding", "waiting_seconds"]
 _SCHEDSTAT = Path("/proc/self/schedstat")
 # A loader process of our own takes less; see DECISIONS.md.
 _LEAST_SHARE = 0.25
+_JUDGED_STEP = 20
 
 
 class Crowding:
-    """How much of its time this process waits for a core, from now on."""
+    """How much of its time this process waits for a core, from now on.
 
-    def __init__(self) -> None:
+    Args:
+        n_threads: threads that compute; one has nobody to wait for.
+    """
+
+    def __init__(self, *, n_threads: int) -> None:
+        self._n_threads = n_threads
+        self._n_steps = 0
         self._start = time.monotonic()
         self._waited_before = waiting_seconds()
 
-    def sentence(self, *, n_threads: int) -> str | None:
-        """Return advice where several threads wait much, else None."""
-        if n_threads == 1 or self._waited_before is None:
+    def after_step(self) -> str | None:
+        """Return advice after the twentieth step, where threads wait much; else None."""
+        self._n_steps += 1
+        if self._n_steps != _JUDGED_STEP or self._n_threads == 1 or self._waited_before is None:
             return None
         waited = waiting_seconds()
         assert waited is not None
@@ -34,8 +42,8 @@ class Crowding:
             return None
         return (
             f"other processes keep this one waiting for a core {share:.0%} of the time, which "
-            f"slows {n_threads} threads more than one: with --set threads=1 and another --out it "
-            "may be faster"
+            f"slows {self._n_threads} threads more than one: with --set threads=1 and another "
+            "--out it may be faster"
         )
 
 

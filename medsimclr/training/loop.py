@@ -45,7 +45,7 @@ def train(
     plan: Plan,
     network: Network,
     group: Group,
-    observe: Observe | None,
+    observe: Observe,
     progress: Progress,
 ) -> None:
     """Train to the end of the plan, from the newest whole checkpoint if there is one.
@@ -60,7 +60,7 @@ def train(
         plan: steps, learning rate, intervals.
         network: description saved with the weights.
         group: the processes that train together.
-        observe: looks at the network after a step, in the main process; None looks at nothing.
+        observe: looks at the network after a step, in the main process.
         progress: shows a line.
 
     Raises:
@@ -78,7 +78,7 @@ def train(
             figures = take_step(step, batch, optimizer, accumulate, plan=plan, group=group)
             step += 1
             if log is not None:
-                further, sentences = observe(step, figures) if observe else ({}, [])
+                further, sentences = observe(step, figures)
                 log.step(step, {**figures, **further}, sentences)
             signal_seen = _agreed(stop, group) if step < plan.total_steps else None
             is_due = time.monotonic() - saved > 60 * plan.checkpoint_minutes

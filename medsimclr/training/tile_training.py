@@ -19,6 +19,7 @@ from medsimclr.files.atomic import write_text
 from medsimclr.models.batch_norm import synchronise_batch_norm
 from medsimclr.models.simclr import Classifier, SimCLR
 from medsimclr.training.compute import compiled
+from medsimclr.training.crowding import Crowding
 from medsimclr.training.loop import Observe, train
 from medsimclr.training.networks import Network
 from medsimclr.training.plan import Plan, build_optimizer, build_plan
@@ -73,6 +74,14 @@ def train_on_tiles(
     """
     plan, optimizer = set_up(config, session, training)
     group = session.group
+    crowding = Crowding(n_threads=torch.get_num_threads())
+
+    def watch(step: int, figures: Mapping[str, float]) -> tuple[Mapping[str, float], list[str]]:
+        advice = crowding.after_step()
+        if advice is not None:
+            progress(0, 0, advice)
+        return observe(step, figures) if observe is not None else ({}, [])
+
     with ExitStack() as held:
         on_main(group, lambda: held.enter_context(_run(config, session, training)))
         train(
@@ -86,7 +95,7 @@ def train_on_tiles(
             plan=plan,
             network=training.network,
             group=group,
-            observe=observe,
+            observe=watch,
             progress=progress,
         )
 

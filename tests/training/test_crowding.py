@@ -8,15 +8,18 @@ from medsimclr.training.crowding import Crowding, waiting_seconds
 def waiting(monkeypatch, tmp_path):
     """Let a second pass, of which the main thread waited for a core as long as is asked."""
 
-    def after_a_second(waited_s, **threads):
+    def after_a_second(waited_s, *, n_threads):
         schedstat, clock = tmp_path / "schedstat", [100.0]
         schedstat.write_text("5 7000000000 3\n")
         monkeypatch.setattr(crowding, "_SCHEDSTAT", schedstat)
         monkeypatch.setattr(crowding.time, "monotonic", lambda: clock[0])
-        measured = Crowding()
+        measured = Crowding(n_threads=n_threads)
+        assert [measured.after_step() for _ in range(19)] == [None] * 19
         clock[0] = 101.0
         schedstat.write_text(f"5 {7_000_000_000 + int(waited_s * 1e9)} 9\n")
-        return measured.sentence(**threads)
+        sentence = measured.after_step()
+        assert measured.after_step() is None
+        return sentence
 
     return after_a_second
 
@@ -38,4 +41,5 @@ def test_a_system_that_does_not_count_says_nothing(monkeypatch, tmp_path, text):
         (tmp_path / "schedstat").write_text(text)
     monkeypatch.setattr(crowding, "_SCHEDSTAT", tmp_path / "schedstat")
     assert waiting_seconds() is None
-    assert Crowding().sentence(n_threads=2) is None
+    measured = Crowding(n_threads=2)
+    assert [measured.after_step() for _ in range(20)] == [None] * 20
