@@ -13,8 +13,8 @@ import torch
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.training.compute import Compute, Precision, on_device, to_images
-from medsimclr.training.plan import build_optimizer
 from medsimclr.training.networks import Network, build_simclr
+from medsimclr.training.plan import build_optimizer
 
 
 def views_per_second(precision: Precision, *, view_px: int, batch_size: int, steps: int) -> float:

@@ -152,7 +152,8 @@ def _epochs(config: PretrainConfig, given: argparse.Namespace, variant: str) -> 
     """Return the whole epochs that the budget buys; kept, so that all seeds get as many."""
     plan = given.work / "epochs.json"
     known: dict[str, int] = json.loads(plan.read_text()) if plan.is_file() else {}
-    name = f"{config.view_px}px, {'small' if variant == _EQUAL else variant}"
+    costed = "small" if variant == _EQUAL else variant
+    name = f"{given.minutes} minutes, {config.view_px}px, {costed}"
     if name not in known:
         trial = config.with_changes(out=throwaway(given.work, "trial"), epochs=2)
         tiles = round(len(index_tiles(TileStore(config.store))) * (1 - config.test_fraction))
@@ -167,7 +168,12 @@ def _epochs(config: PretrainConfig, given: argparse.Namespace, variant: str) -> 
 
 
 def _run(config: PretrainConfig) -> dict[str, float]:
-    steps = pretrain_timed(config)
+    # A run that was killed in its evaluation has no steps left to time.
+    steps = pretrain_timed(config) or [
+        step_cpu_seconds(
+            config.with_changes(out=throwaway(config.out.parent, "step")), n_steps=_MEASURED_STEPS
+        )
+    ]
     index = index_tiles(TileStore(config.store))
     split = run_split(config.out)
     parts = {part: index.select(is_in(part, index.patient_N, split)) for part in ("train", "test")}
