@@ -48,7 +48,8 @@ class PretrainConfig(TrainingConfig):
     """Weight decay; SimCLRv2 takes 1e-4."""
     micro_batch: Annotated[int | None, Flag()] = Field(default=None, ge=1)
     """Tiles that are held at once, over all processes: the loss and gradient of the whole batch in
-    the memory of this many (gradient caching)."""
+    the memory of this many (gradient caching), at the cost of a second forward pass. Batch norm
+    sees this many tiles alone."""
     micro_batch_norm: Literal["micro", "frozen"] = "micro"
     """What batch norm sees under micro_batch: the statistics of each micro-batch, or the moving
     statistics, which never change then: of use only to go on from trained weights."""

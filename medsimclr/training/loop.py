@@ -154,6 +154,8 @@ def _resume(
             f"{plan.total_steps} steps; delete it to go on from the one before."
         )
     if step > 0:
+        if group.is_main and step < plan.total_steps:
+            progress(0, 0, f"going on after step {step} of {plan.total_steps}")
         restore(checkpoint_at(run, step), module, optimizer)
     return step
 

@@ -13,6 +13,7 @@ from medsimclr.augment.policy import policy_record
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import Part, draw_split, read_split
 from medsimclr.data.tile_index import patients_of
+from medsimclr.errors import ConfigError
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
@@ -113,10 +114,12 @@ def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session
     """Return the gradient of a batch of two views, with what is known of it without labels.
 
     Raises:
-        ConfigError: the micro-batch does not fall into equal shares.
+        ConfigError: the micro-batch does not fall into equal shares, or holds a single tile.
     """
     compute, group = session
     micro_batch = share_of("--micro-batch", config.micro_batch or 0, group)
+    if micro_batch and config.micro_batch_norm == "micro":
+        _check_no_tile_alone(config.batch_size // group.size, micro_batch)
 
     def accumulate(batch: Batch) -> Mapping[str, torch.Tensor]:
         views_VnHWC, _ = batch
@@ -145,6 +148,16 @@ def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session
         }
 
     return accumulate
+
+
+def _check_no_tile_alone(n_tiles: int, micro_batch: int) -> None:
+    """Refuse a micro-batch of one tile: normalised by its two views, these are exact opposites."""
+    alone = 1 in (micro_batch, n_tiles % micro_batch)
+    if alone:
+        raise ConfigError(
+            f"--micro-batch must leave no tile alone with its batch norm, got {micro_batch} of the "
+            f"{n_tiles} tiles that a process holds; choose one that divides them, 2 or more."
+        )
 
 
 def _watch(config: PretrainConfig, session: Session, training: TileTraining[SimCLR]) -> Observe:

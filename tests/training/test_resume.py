@@ -80,6 +80,24 @@ def test_resumed_pretraining_equals_uninterrupted(store, pretrained, tmp_path):
     assert [row["step"] for row in read_metrics(config.out)] == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_resumed_run_says_where_it_goes_on(store, tmp_path):
+    config = pretrain_config(store, tmp_path / "run")
+    with pytest.raises(CheckpointedError):
+        pretrain(config, progress=stop_after(3))
+    lines = []
+    pretrain(config, progress=lambda done, total, line: lines.append(line))
+    assert lines[0] == "going on after step 3 of 7"
+
+
+@pytest.mark.parametrize("micro_batch", [1, 7])
+def test_a_micro_batch_of_a_single_tile_is_refused(store, tmp_path, micro_batch):
+    """Batch norm over two views of one tile makes opposites of them, whatever the tile shows."""
+    config = pretrain_config(store, tmp_path / "run", micro_batch=micro_batch)
+    with pytest.raises(ConfigError, match=rf"leave no tile alone .* got {micro_batch} of the 8"):
+        pretrain(config)
+    assert not config.out.exists()
+
+
 def test_resumed_finetuning_equals_uninterrupted(store, pretrained, finetuned, tmp_path):
     config = FinetuneConfig(
         **SMALL, store=store, run=pretrained, out=tmp_path / "run", labels=16, epochs=2
