@@ -98,17 +98,17 @@ def _in_pruning(kill: Kill) -> None:
 
 
 def _in_evaluation(kill: Kill) -> None:
-    """Between the features and their rank; where nothing is observed, where it would be."""
+    """Between the features and their rank; where nothing is measured, where it would be."""
     kill.before(health, "rank_me")
     original = tile_training.train
 
-    def observe(step, figures):
-        kill()
-        return {}, []
+    def patched(*arguments, network, observe, **named):
+        def killed(step, figures):
+            if network.kind == "classifier":
+                kill()
+            return observe(step, figures)
 
-    def patched(*arguments, **named):
-        named["observe"] = named["observe"] or observe
-        original(*arguments, **named)
+        original(*arguments, network=network, observe=killed, **named)
 
     tile_training.train = patched
 
