@@ -76,3 +76,10 @@ def write_tiny_store(
             tiles=[Tile(row, image, (0.0,)) for row, image in enumerate(images)],
         )
     return path
+
+
+def patches(n_tiles: int, tile_px: int, seed: int) -> np.ndarray:
+    """Draw tiles of large patches: of fine noise a network makes always the same."""
+    shape = (n_tiles, tile_px // 12, tile_px // 12, 3)
+    drawn = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    return drawn.repeat(12, axis=1).repeat(12, axis=2)

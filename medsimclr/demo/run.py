@@ -30,7 +30,7 @@ from medsimclr.training.distill import distill
 from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_directory import run_split
-from medsimclr.training.run_log import Progress
+from medsimclr.training.run_log import Progress, silent
 
 __all__ = ["DemoResult", "DemoSize", "demo"]
 
@@ -90,7 +90,7 @@ class DemoResult:
         return {"commands": self.commands, "result": rows, "places": self.places}
 
 
-def demo(config: DemoConfig, *, progress: Progress = lambda done, total, line: None) -> DemoResult:
+def demo(config: DemoConfig, *, progress: Progress = silent) -> DemoResult:
     """Make a cohort and run tile, pretrain, finetune, distill, evaluate and the pictures on it."""
     size = _SMOKE if config.smoke else _FULL
     _claim(config)

@@ -61,10 +61,16 @@ class Block(nn.Module):
             self.shortcut = projection(
                 in_channels, self.out_channels, stride=stride, generator=generator
             )
-        branch = _basic_branch
         if is_bottleneck:
-            branch = _selective_branch if selective_kernels else _bottleneck_branch
-        self.branch = branch(in_channels, channels, stride=stride, generator=generator)
+            self.branch = _bottleneck_branch(
+                in_channels,
+                channels,
+                stride=stride,
+                selective_kernels=selective_kernels,
+                generator=generator,
+            )
+        else:
+            self.branch = _basic_branch(in_channels, channels, stride=stride, generator=generator)
 
     def forward(self, map_BCHW: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) to (B, out_channels, ceil(H / stride), ceil(W / stride))."""
@@ -133,34 +139,25 @@ def _basic_branch(
 
 
 def _bottleneck_branch(
-    in_channels: int, channels: int, *, stride: int, generator: torch.Generator
+    in_channels: int,
+    channels: int,
+    *,
+    stride: int,
+    selective_kernels: bool,
+    generator: torch.Generator,
 ) -> nn.Sequential:
     out_channels = channels * _BOTTLENECK_EXPANSION
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            conv1=conv(in_channels, channels, kernel_px=1, stride=1, generator=generator),
-            bn1=BatchNorm(channels),
-            relu1=nn.ReLU(),
-            conv2=conv(channels, channels, kernel_px=3, stride=stride, generator=generator),
-            bn2=BatchNorm(channels),
-            relu2=nn.ReLU(),
-            conv3=conv(channels, out_channels, kernel_px=1, stride=1, generator=generator),
-            bn3=BatchNorm(out_channels, init_zero=True),
-        )
+    layers = OrderedDict[str, nn.Module](
+        conv1=conv(in_channels, channels, kernel_px=1, stride=1, generator=generator),
+        bn1=BatchNorm(channels),
+        relu1=nn.ReLU(),
     )
-
-
-def _selective_branch(
-    in_channels: int, channels: int, *, stride: int, generator: torch.Generator
-) -> nn.Sequential:
-    out_channels = channels * _BOTTLENECK_EXPANSION
-    return nn.Sequential(
-        OrderedDict[str, nn.Module](
-            conv1=conv(in_channels, channels, kernel_px=1, stride=1, generator=generator),
-            bn1=BatchNorm(channels),
-            relu1=nn.ReLU(),
-            selective=SelectiveKernel(channels, stride=stride, generator=generator),
-            conv3=conv(channels, out_channels, kernel_px=1, stride=1, generator=generator),
-            bn3=BatchNorm(out_channels, init_zero=True),
-        )
-    )
+    if selective_kernels:
+        layers["selective"] = SelectiveKernel(channels, stride=stride, generator=generator)
+    else:
+        layers["conv2"] = conv(channels, channels, kernel_px=3, stride=stride, generator=generator)
+        layers["bn2"] = BatchNorm(channels)
+        layers["relu2"] = nn.ReLU()
+    layers["conv3"] = conv(channels, out_channels, kernel_px=1, stride=1, generator=generator)
+    layers["bn3"] = BatchNorm(out_channels, init_zero=True)
+    return nn.Sequential(layers)

@@ -42,16 +42,14 @@ from medsimclr.training.inference import predict_probabilities
 from medsimclr.training.material import Material, check_tiles_fit, open_material
 from medsimclr.training.networks import Network, load_classifier
 from medsimclr.training.run_directory import Lineage, read_lineage, run_split
-from medsimclr.training.run_log import Progress
+from medsimclr.training.run_log import Progress, silent
 
 __all__ = ["comparison_notes", "evaluate"]
 
 Probabilities = npt.NDArray[np.float64]
 
 
-def evaluate(
-    config: EvaluateConfig, *, progress: Progress = lambda done, total, line: None
-) -> Evaluation:
+def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluation:
     """Test runs on the labelled tiles of the test patients and write the result.
 
     Raises:

@@ -22,7 +22,7 @@ from medsimclr.training.material import (
 )
 from medsimclr.training.networks import build_classifier, load_classifier
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
-from medsimclr.training.run_log import Progress
+from medsimclr.training.run_log import Progress, silent
 from medsimclr.training.session import Session, open_session
 from medsimclr.training.step import Accumulate, Batch
 from medsimclr.training.tile_training import TileTraining, train_on_tiles
@@ -30,7 +30,7 @@ from medsimclr.training.tile_training import TileTraining, train_on_tiles
 __all__ = ["distill", "teaching_gradient"]
 
 
-def distill(config: DistillConfig, *, progress: Progress = lambda done, total, line: None) -> None:
+def distill(config: DistillConfig, *, progress: Progress = silent) -> None:
     """Distil a fine-tuned run into a student, or go on where a run stopped.
 
     Raises:

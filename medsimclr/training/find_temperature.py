@@ -19,7 +19,7 @@ from medsimclr.errors import ConfigError, NonFiniteLossError
 from medsimclr.files.atomic import write_text
 from medsimclr.training.material import open_material
 from medsimclr.training.pretrain import choose_split, pretrain
-from medsimclr.training.run_log import Progress, read_metrics
+from medsimclr.training.run_log import Progress, read_metrics, silent
 from medsimclr.training.session import open_session
 
 __all__ = ["TABLE", "Trial", "find_temperature", "temperature_notes", "temperature_table"]
@@ -60,9 +60,7 @@ class Trial:
         return asdict(self)
 
 
-def find_temperature(
-    config: PretrainConfig, *, progress: Progress = lambda done, total, line: None
-) -> list[Trial]:
+def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> list[Trial]:
     """Pretrain shortly at each of `config.temperatures` and compare; run again, it goes on.
 
     A run whose loss diverges gives a row that says so, and the next temperature follows.

@@ -27,7 +27,7 @@ from medsimclr.training.inheritance import inherited_policy, source_checkpoint
 from medsimclr.training.material import Material, check_tiles_fit, open_material, patients_in
 from medsimclr.training.networks import Network, build_classifier, load_simclr
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
-from medsimclr.training.run_log import Progress
+from medsimclr.training.run_log import Progress, silent
 from medsimclr.training.session import Session, open_session
 from medsimclr.training.step import Accumulate, Batch
 from medsimclr.training.tile_training import TileTraining, train_on_tiles
@@ -35,9 +35,7 @@ from medsimclr.training.tile_training import TileTraining, train_on_tiles
 __all__ = ["finetune", "label_tiles", "set_training", "supervised_gradient"]
 
 
-def finetune(
-    config: FinetuneConfig, *, progress: Progress = lambda done, total, line: None
-) -> None:
+def finetune(config: FinetuneConfig, *, progress: Progress = silent) -> None:
     """Fine-tune on a few labelled tiles of the training patients, or go on where a run stopped.
 
     Raises:

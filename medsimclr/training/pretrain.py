@@ -24,7 +24,7 @@ from medsimclr.training.loop import Observe
 from medsimclr.training.material import Material, check_batch_size, open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
 from medsimclr.training.run_directory import Lineage
-from medsimclr.training.run_log import Progress
+from medsimclr.training.run_log import Progress, silent
 from medsimclr.training.session import Session, open_session, share_of
 from medsimclr.training.step import Accumulate, Batch
 from medsimclr.training.tile_training import TileTraining, plan_of, train_on_tiles
@@ -32,9 +32,7 @@ from medsimclr.training.tile_training import TileTraining, plan_of, train_on_til
 __all__ = ["choose_split", "contrastive_gradient", "prepare", "pretrain"]
 
 
-def pretrain(
-    config: PretrainConfig, *, progress: Progress = lambda done, total, line: None
-) -> None:
+def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
     """Pretrain on the training patients of a store, or go on where a run stopped.
 
     Raises:

@@ -17,11 +17,10 @@ import pytest
 import torch
 
 from medsimclr.losses.nt_xent import nt_xent
-from medsimclr.models.projection_head import ProjectionHead
 from medsimclr.models.reference_weights import load_reference, reference_names, to_reference_layout
-from medsimclr.models.resnet import ResNet
 from medsimclr.models.simclr import SimCLR
 from medsimclr.optim.lars import LARS, lars_groups
+from tests.references.meta_network import meta_network
 from tests.references.reference_step import (
     FLOAT64_STEPS,
     STEP_CASES,
@@ -104,15 +103,7 @@ def _our_step(name: str) -> _Step:
 
 
 def _network(case: StepCase) -> SimCLR:
-    with torch.device("meta"):
-        encoder = ResNet(
-            depth=case.depth,
-            width=case.width,
-            selective_kernels=case.selective_kernels,
-            stem=case.stem,
-        )
-        network = SimCLR(encoder, ProjectionHead(in_dim=encoder.feature_dim))
-    return network.to_empty(device="cpu")
+    return meta_network(case).to_empty(device="cpu")
 
 
 def _forward(network: SimCLR, image_BCHW: torch.Tensor, *, mode: str) -> dict[str, torch.Tensor]:

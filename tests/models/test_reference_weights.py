@@ -14,19 +14,12 @@ from medsimclr.models.reference_weights import (
 )
 from medsimclr.models.resnet import ResNet
 from medsimclr.models.simclr import SimCLR
+from tests.references.meta_network import meta_network
 from tests.references.reference_step import FLOAT64_STEPS, STEP_CASES
 
 
 def _network(name: str) -> SimCLR:
-    case = STEP_CASES[name]
-    with torch.device("meta"):
-        encoder = ResNet(
-            depth=case.depth,
-            width=case.width,
-            selective_kernels=case.selective_kernels,
-            stem=case.stem,
-        )
-        return SimCLR(encoder, ProjectionHead(in_dim=encoder.feature_dim))
+    return meta_network(STEP_CASES[name])
 
 
 @pytest.fixture

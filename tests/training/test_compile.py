@@ -8,7 +8,6 @@ a minute to compile and is run once.
 import shutil
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -24,7 +23,7 @@ from medsimclr.training.distill import distill
 from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_log import read_metrics
-from tests.tiny_store import write_tiny_store
+from tests.tiny_store import patches, write_tiny_store
 
 # torch.compile does what torch itself warns of.
 pytestmark = [
@@ -44,17 +43,10 @@ SMALL = {
 }
 
 
-def _patches(n_tiles: int, tile_px: int, seed: int) -> np.ndarray:
-    """Return tiles of large patches: of fine noise a network makes always the same."""
-    shape = (n_tiles, tile_px // 12, tile_px // 12, 3)
-    patches = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    return patches.repeat(12, axis=1).repeat(12, axis=2)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "tiny.zarr"
-    return write_tiny_store(path, n_patients=3, tiles_per_patient=8, images_of=_patches)
+    return write_tiny_store(path, n_patients=3, tiles_per_patient=8, images_of=patches)
 
 
 @pytest.fixture(autouse=True)

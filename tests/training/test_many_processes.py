@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -21,7 +20,7 @@ from medsimclr.training.pretrain import contrastive_gradient, prepare
 from medsimclr.training.run_log import read_metrics
 from medsimclr.training.session import Session, share_of
 from medsimclr.training.tile_training import load_share
-from tests.tiny_store import write_tiny_store
+from tests.tiny_store import patches, write_tiny_store
 
 _COMPUTE = Compute(torch.device("cpu"), "fp32")
 
@@ -52,17 +51,10 @@ def _first_step(
     return {**summed, **gradients, **dict(model.named_buffers())}
 
 
-def _patches(n_tiles: int, tile_px: int, seed: int) -> np.ndarray:
-    """Return tiles of large patches: of fine noise a network makes always the same."""
-    shape = (n_tiles, tile_px // 12, tile_px // 12, 3)
-    patches = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-    return patches.repeat(12, axis=1).repeat(12, axis=2)
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     path = tmp_path_factory.mktemp("store") / "tiny.zarr"
-    return write_tiny_store(path, n_patients=3, images_of=_patches)
+    return write_tiny_store(path, n_patients=3, images_of=patches)
 
 
 @pytest.mark.parametrize(
