@@ -139,10 +139,13 @@ class SquareSymmetries(A.ImageOnlyTransform):  # type: ignore[misc]  # albumenta
     """Turn or mirror a tile into one of its eight orientations, each as likely as the others.
 
     The distribution of A.D4, at a tenth of its time: numpy transposes three-byte pixels slowly.
+
+    Args:
+        p: probability; else the tile stays as it is.
     """
 
-    def __init__(self) -> None:
-        super().__init__(p=1.0)
+    def __init__(self, *, p: float = 1.0) -> None:
+        super().__init__(p=p)
 
     def get_params(self) -> dict[str, object]:
         """Draw one of the eight as three independent halves."""
