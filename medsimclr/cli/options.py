@@ -13,7 +13,15 @@ import typer
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from medsimclr.config.base import Argument, CommandConfig, Flag, resolve
+from medsimclr.config.base import (
+    Argument,
+    CommandConfig,
+    Flag,
+    option_name,
+    parse_value,
+    resolve,
+    same_value,
+)
 from medsimclr.errors import MedSimCLRError
 
 __all__ = ["build_command", "exit_on_error"]
@@ -36,8 +44,12 @@ def build_command(model: type[Config], run: Run[Config]) -> Callable[..., None]:
         toml: Path | None = given.pop("config")
         assignments: list[str] = given.pop("set") or []
         as_json: bool = given.pop("json")
-        flags = {key: value for key, value in given.items() if value not in (None, [])}
         with exit_on_error():
+            flags = {
+                key: _value(model, key, value)
+                for key, value in given.items()
+                if value not in (None, [])
+            }
             run(resolve(model, flags=flags, assignments=assignments, toml=toml), as_json)
 
     parameters = [_parameter(name, info) for name, info in model.model_fields.items()]
@@ -69,6 +81,17 @@ class exit_on_error:
             raise SystemExit(_INTERRUPTED) from error
 
 
+def _value(model: type[CommandConfig], key: str, given: Any) -> object:
+    """Return what an option was given; its texts become values where no text is wanted."""
+    scalar = _scalar(model.model_fields[key])
+    if scalar is None:
+        return given
+    is_text = scalar in (str, Path)
+    return same_value(
+        option_name(model, key), given if is_text else [parse_value(text) for text in given]
+    )
+
+
 def _parameter(name: str, info: FieldInfo) -> inspect.Parameter | None:
     marker = next((m for m in info.metadata if isinstance(m, Argument | Flag)), None)
     if marker is None:
@@ -78,9 +101,16 @@ def _parameter(name: str, info: FieldInfo) -> inspect.Parameter | None:
     else:
         required = " Required." if info.is_required() else ""
         option = typer.Option(
-            help=f"{info.description}{required}", show_default=_shown_default(info)
+            help=f"{info.description}{required}",
+            show_default=_shown_default(info),
+            metavar=_metavar(info),
         )
-    annotation: Any = Annotated[_optional(info.annotation), option]
+    # Texts, and all of them: typer would say in other words than ours what does not fit, and take
+    # the last of several.
+    is_texts = _scalar(info) is not None
+    annotation: Any = Annotated[
+        list[str] | None if is_texts else _optional(info.annotation), option
+    ]
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
@@ -90,6 +120,24 @@ def _shown_default(info: FieldInfo) -> str | bool:
     # Unset flags are None, so that --config and --set can speak; show the model's default.
     is_shown = info.default not in (None, False, PydanticUndefined)
     return str(info.default) if is_shown else False
+
+
+def _scalar(info: FieldInfo) -> Any:
+    """Return the type of an option that takes one value, None for a switch, list or argument."""
+    if any(isinstance(marker, Argument) for marker in info.metadata):
+        return None
+    annotation = info.annotation
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        (annotation,) = (part for part in typing.get_args(annotation) if part is not type(None))
+    return None if annotation is bool or typing.get_origin(annotation) is list else annotation
+
+
+def _metavar(info: FieldInfo) -> str | None:
+    scalar = _scalar(info)
+    if scalar is None:
+        return None
+    choices = typing.get_args(scalar)
+    return f"<{'|'.join(map(str, choices)) if choices else scalar.__name__.lower()}>"
 
 
 def _optional(annotation: Any) -> Any:

@@ -1,7 +1,8 @@
 """What all command configurations share: markers for the command line, TOML files, `--set`.
 
 A field marked `Argument` or `Flag` is a command-line argument or option; every other field is
-reached by `--set key=value` or a TOML file. Precedence: flag, then --set, then TOML, then default.
+reached by `--set key=value` or a TOML file. Precedence: flag or --set, which must not
+contradict each other, then TOML, then default.
 """
 
 import difflib
@@ -14,6 +15,7 @@ from typing import Any, Self, TypeVar
 import tomli_w
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from medsimclr.config.sentences import sentence_of
 from medsimclr.errors import ConfigError
 
 __all__ = [
@@ -23,7 +25,10 @@ __all__ = [
     "difference",
     "dump_toml",
     "load_toml",
+    "option_name",
+    "parse_value",
     "resolve",
+    "same_value",
 ]
 
 
@@ -81,11 +86,13 @@ def resolve(
         toml: a TOML file of fields.
 
     Raises:
-        ConfigError: a key is unknown (the known ones are listed) or a value does not fit.
+        ConfigError: a key is unknown (the known ones are listed), has two values on the command
+            line, or a value does not fit.
     """
     merged: dict[str, Any] = {}
     sources: list[tuple[str, Mapping[str, object]]] = [("the command line", flags)]
-    sources.insert(0, ("--set", _parse_assignments(assignments)))
+    assigned = _parse_assignments(assignments)
+    sources.insert(0, ("--set", assigned))
     if toml is not None:
         sources.insert(0, (str(toml), load_toml(toml)))
     for where, values in sources:
@@ -93,10 +100,46 @@ def resolve(
         for key, value in values.items():
             nested = isinstance(value, Mapping) and isinstance(merged.get(key), dict)
             merged[key] = {**merged[key], **value} if nested else value  # type: ignore[dict-item]
+    for key in sorted(assigned.keys() & flags.keys()):
+        same_value(f"{option_name(model, key)} and --set {key}", [flags[key], assigned[key]])
+
+    def name_of(key: str) -> str:
+        if key in assigned:
+            return f"--set {key}"
+        in_toml = toml is not None and key in merged and key not in flags
+        return f"{key} in {str(toml)!r}" if in_toml else option_name(model, key)
+
     try:
         return model.model_validate(merged)
     except ValidationError as error:
-        raise ConfigError(_sentence_of(error)) from error
+        raise ConfigError(sentence_of(error, name_of=name_of)) from error
+
+
+def option_name(model: type[CommandConfig], key: str) -> str:
+    """Return how a field is given on the command line: --batch-size, STORE, or --set width."""
+    for marker in model.model_fields[key].metadata:
+        if isinstance(marker, Flag):
+            return f"--{key.replace('_', '-')}"
+        if isinstance(marker, Argument):
+            return marker.metavar.strip("[].")
+    return f"--set {key}"
+
+
+def same_value(name: str, values: Sequence[object]) -> object:
+    """Return what one command line gives once, or several times alike.
+
+    Raises:
+        ConfigError: two values differ; `name` says of what.
+    """
+    first = values[0]
+    for other in values[1:]:
+        # As text too: a path that was typed equals the same path of --set.
+        if other != first and str(other) != str(first):
+            raise ConfigError(
+                f"{name} must have one value on a command line, got {first!r} and {other!r}; "
+                "leave one out."
+            )
+    return first
 
 
 def load_toml(path: Path) -> dict[str, Any]:
@@ -143,12 +186,15 @@ def _check_keys(model: type[CommandConfig], values: Mapping[str, object], *, whe
 
 def _parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     values: dict[str, Any] = {}
+    given: dict[str, object] = {}
     for text in assignments:
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
+        name, equals, value = text.partition("=")
+        key = name.strip()
+        if not equals or not key:
             raise ConfigError(f"--set expects key=value, got {text!r}.")
-        outer, _, inner = key.strip().partition(".")
-        parsed = _parse_value(value.strip())
+        parsed = parse_value(value.strip())
+        same_value(f"--set {key}", [given.setdefault(key, parsed), parsed])
+        outer, _, inner = key.partition(".")
         if inner:
             known = values.get(outer)
             values[outer] = {**(known if isinstance(known, dict) else {}), inner: parsed}
@@ -157,24 +203,9 @@ def _parse_assignments(assignments: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def _parse_value(text: str) -> object:
+def parse_value(text: str) -> object:
+    """Read a value as TOML writes it, else as the text that it is."""
     try:
         return tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         return text
-
-
-def _sentence_of(error: ValidationError) -> str:
-    problems = error.errors(include_url=False)
-    keys = [".".join(str(part) for part in problem["loc"]) for problem in problems]
-    missing = [key for key, p in zip(keys, problems, strict=True) if p["type"] == "missing"]
-    if missing:
-        return f"{' and '.join(missing)} must be given, on the command line or in --config."
-    sentences = [
-        # What a model says of several fields at once names them itself.
-        f"{key}: {problem['msg']}, got {problem['input']!r}"
-        if key
-        else problem["msg"].removeprefix("Value error, ")
-        for key, problem in zip(keys, problems, strict=True)
-    ]
-    return f"{'; '.join(sentences)}."

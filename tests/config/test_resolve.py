@@ -17,12 +17,12 @@ def _toml(tmp_path, text):
     return path
 
 
-def test_a_flag_wins_over_set_over_toml_over_default(tmp_path):
+def test_a_flag_and_set_win_over_toml_over_default(tmp_path):
     toml = _toml(tmp_path, "epochs = 7\nbatch_size = 8\ntemperature = 0.5\n")
     config = resolve(
         PretrainConfig,
         flags={**_PATHS, "epochs": 3},
-        assignments=["epochs=5", "batch_size=16"],
+        assignments=["batch_size=16"],
         toml=toml,
     )
     assert (config.epochs, config.batch_size, config.temperature) == (3, 16, 0.5)
@@ -40,11 +40,24 @@ def test_nested_keys_merge_over_the_sources(tmp_path):
     assert config.policy_options == {"strength": 0.5, "blur": True, "name": "a b"}
 
 
-def test_a_later_assignment_wins_also_over_a_value_of_another_shape():
-    assignments = ["tiles=3", "tiles=5", "policy_options=1", "policy_options.strength=0.5"]
-    config = resolve(PoliciesConfig, flags={}, assignments=assignments)
-    assert config.tiles == 5
-    assert config.policy_options == {"strength": 0.5}
+@pytest.mark.parametrize(
+    ("flags", "assignments", "sentence"),
+    [
+        ({"seed": 3}, ["seed=5"], "--seed and --set seed must have one value .*, got 3 and 5; "),
+        ({}, ["tiles=3", "tiles=5"], "--set tiles must have one .*, got 3 and 5; leave one out"),
+        ({}, ["policy_options.a=1", "policy_options.a=2"], r"--set policy_options\.a must have"),
+    ],
+)
+def test_two_values_of_one_key_on_a_command_line_are_refused(flags, assignments, sentence):
+    with pytest.raises(ConfigError, match=f"^{sentence}"):
+        resolve(PoliciesConfig, flags=flags, assignments=assignments)
+
+
+def test_a_value_that_is_given_twice_alike_is_taken():
+    flags = {"out": Path("sheets"), "view_px": 64}
+    assignments = ["out=sheets", "view_px=64", "tiles=3", "tiles = 3"]
+    config = resolve(PoliciesConfig, flags=flags, assignments=assignments)
+    assert (config.out, config.view_px, config.tiles) == (Path("sheets"), 64, 3)
 
 
 @pytest.mark.parametrize(
@@ -77,24 +90,53 @@ def test_an_unknown_key_names_its_source_the_nearest_and_all_known_keys(tmp_path
 
 
 @pytest.mark.parametrize(
-    ("assignment", "message"),
+    ("assignment", "sentence"),
     [
-        ("epochs=0", r"epochs: Input should be greater than or equal to 1, got 0\."),
-        ("epochs=many", r"epochs: .*valid integer.*, got 'many'\."),
-        ("temperature=inf", r"temperature: .*finite number, got inf\."),
-        ("temperature=nan", r"temperature: .*, got nan\."),
-        ("depth=19", r"depth: Input should be 18, 34, 50, 101, 152 or 200, got 19\."),
-        ("policy_options=3", r"policy_options: .*dictionary, got 3\."),
+        ("epochs=0", "epochs must be at least 1, got 0."),
+        ("epochs=many", "epochs must be a whole number, got 'many'."),
+        ("epochs=2.5", "epochs must be a whole number, got 2.5."),
+        ("epochs=[2]", "epochs must be a whole number, got [2]."),
+        ("seed=4294967296", "seed must be below 4294967296, got 4294967296."),
+        ("width=5", "width must be at most 4, got 5."),
+        ("temperature=0", "temperature must be above 0, got 0."),
+        ("temperature=x", "temperature must be a number, got 'x'."),
+        ("temperature=[]", "temperature must be a number, got []."),
+        ("temperature=nan", "temperature must be a finite number, got nan."),
+        ("temperatures=[1, 0]", "temperatures, item 2 must be above 0, got 0."),
+        ("temperatures=[]", "temperatures must be a list of at least 1, got []."),
+        ("temperatures=1", """temperatures must be a list, as in ["a", "b"], got 1."""),
+        ("depth=19", "depth must be 18, 34, 50, 101, 152 or 200, got 19."),
+        ("stem=big", "stem must be 'auto', 'standard' or 'small', got 'big'."),
+        ("recompute=maybe", "recompute must be true or false, got 'maybe'."),
+        ("recompute=[]", "recompute must be true or false, got []."),
+        ("policy=3", "policy must be text, in quotes where it looks like a number, got 3."),
+        ("split=3", "split must be a path, got 3."),
+        (
+            "policy_options=3",
+            "policy_options must be a table of keys and values, as in { key = 1 }, got 3.",
+        ),
     ],
 )
-def test_a_value_that_does_not_fit_is_named_with_what_came(assignment, message):
-    with pytest.raises(ConfigError, match=message):
+def test_a_value_that_does_not_fit_is_named_with_what_is_allowed(assignment, sentence):
+    with pytest.raises(ConfigError) as caught:
         resolve(PretrainConfig, flags=_PATHS, assignments=[assignment])
+    assert str(caught.value) == f"--set {sentence}"
+
+
+def test_a_value_is_named_as_it_was_given(tmp_path):
+    toml = _toml(tmp_path, "batch_size = 1\nwidth = 9\n")
+    with pytest.raises(ConfigError) as caught:
+        resolve(PretrainConfig, flags={**_PATHS, "batch_size": 0}, toml=toml)
+    assert str(caught.value) == (
+        f"--batch-size must be at least 2, got 0; width in {str(toml)!r} must be at most 4, got 9."
+    )
+    with pytest.raises(ConfigError, match=r"^SLIDES must be a list of at least 1, got \[\]\.$"):
+        resolve(TileConfig, flags={"inputs": [], "out": "s.zarr"})
 
 
 def test_required_keys_are_asked_for():
     with pytest.raises(
-        ConfigError, match="store and out must be given, on the command line or in --config"
+        ConfigError, match=r"^STORE and --out must be given, on the command line or in --config"
     ):
         resolve(PretrainConfig, flags={})
 

@@ -1,0 +1,66 @@
+"""Options are read into a configuration, or refused in our words."""
+
+import re
+
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from medsimclr.cli.options import build_command
+from medsimclr.config.finetune import FinetuneConfig
+from medsimclr.config.pretrain import PretrainConfig
+
+
+def given(model, *words):
+    """Run a command of this model; return its exit code, its stderr and its configuration."""
+    configs = []
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
+    app.command()(build_command(model, lambda config, as_json: configs.append(config)))
+    result = CliRunner().invoke(app, ["s.zarr", "--out", "run", *words])
+    return result.exit_code, result.stderr, configs[0] if configs else None
+
+
+def test_options_of_every_kind_are_read():
+    words = "--depth 50 --epochs 3 --temperature .5 --policy 7 --split 1.csv --selective-kernels"
+    code, _, config = given(PretrainConfig, *words.split())
+    assert code == 0
+    assert (config.depth, config.epochs, config.temperature) == (50, 3, 0.5)
+    assert (config.policy, str(config.split), config.selective_kernels) == ("7", "1.csv", True)
+    code, _, config = given(FinetuneConfig, *"--store s --classes 1 --classes b".split())
+    assert (code, config.classes) == (0, ["1", "b"])
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        ("--epochs many", "--epochs must be a whole number, got 'many'."),
+        ("--depth 19", "--depth must be 18, 34, 50, 101, 152 or 200, got 19."),
+        ("--batch-size 1", "--batch-size must be at least 2, got 1."),
+        (
+            "--epochs 3 --epochs 4",
+            "--epochs must have one value on a command line, got 3 and 4; leave one out.",
+        ),
+        (
+            "--split a --set split=b",
+            "--split and --set split must have one value on a command line, got 'a' and 'b'; "
+            "leave one out.",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_in_one_sentence(words, sentence):
+    code, said, _ = given(PretrainConfig, *words.split())
+    assert (code, said) == (2, f"medsimclr: {sentence}\n")
+
+
+def test_the_same_value_twice_is_one_value():
+    code, _, config = given(PretrainConfig, *"--epochs 3 --epochs 3 --set epochs=3".split())
+    assert (code, config.epochs) == (0, 3)
+
+
+def test_the_help_says_what_an_option_takes():
+    app = typer.Typer(add_completion=False)
+    app.command()(build_command(PretrainConfig, lambda config, as_json: None))
+    result = CliRunner().invoke(app, ["--help"], env={"COLUMNS": "200"}, color=False)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
+    assert re.search(r"--epochs +<int> ", shown)
+    assert re.search(r"--depth +<18\|34\|50\|101\|152\|200> ", shown)
