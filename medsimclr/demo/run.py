@@ -20,6 +20,7 @@ from medsimclr.demo.cohort import Cohort, write_cohort
 from medsimclr.errors import ConfigError
 from medsimclr.evaluation.result import Evaluation
 from medsimclr.files.atomic import output_errors, write_json
+from medsimclr.files.output_folder import check_output_folder
 from medsimclr.report.evaluate import evaluate
 from medsimclr.report.policy_sheets import draw_policy_sheets
 from medsimclr.report.slide_pictures import draw_heatmap
@@ -135,6 +136,7 @@ def _claim(config: DemoConfig) -> None:
                 "another --out."
             )
         return
+    check_output_folder(config.out)
     with output_errors(config.out):
         config.out.mkdir(parents=True, exist_ok=True)
     if any(config.out.iterdir()):

@@ -10,6 +10,7 @@ from typing import Any
 
 from medsimclr.errors import LockedError
 from medsimclr.files.atomic import output_errors, sync_folder
+from medsimclr.files.output_folder import check_output_folder
 
 __all__ = ["HeldLock", "exclusive_lock"]
 
@@ -35,9 +36,11 @@ def exclusive_lock(folder: Path) -> Iterator[HeldLock]:
     The lock file stands beside the folder: inside, it would be part of the result.
 
     Raises:
+        ConfigError: a file is in its place.
         LockedError: another process holds it; nothing waits.
         OutputError: the place cannot be written.
     """
+    check_output_folder(folder)
     with output_errors(folder):
         _make_durable(folder)
         real = folder.resolve()

@@ -10,6 +10,7 @@ from medsimclr.config.policies import PoliciesConfig
 from medsimclr.data.tile_index import index_tiles
 from medsimclr.errors import ConfigError
 from medsimclr.files.atomic import output_errors
+from medsimclr.files.output_folder import check_output_folder
 from medsimclr.report.contact_sheet import contact_sheet
 from medsimclr.store.reader import TileStore
 
@@ -20,11 +21,12 @@ def draw_policy_sheets(config: PoliciesConfig) -> dict[str, Path]:
     """Draw tiles of different slides and their views; return the pictures by policy.
 
     Raises:
-        ConfigError: there is no store to take tiles from.
+        ConfigError: there is no store to take tiles from, or the output is a file.
         PolicyError: a policy is unknown or unusable.
     """
     if config.store is None:
         raise ConfigError("--policy draws views of real tiles; give --store too.")
+    check_output_folder(config.out)
     specs = [config.policy] if config.policy else list(installed_policies())
     policies = {spec: load_policy(spec, options=config.policy_options) for spec in specs}
     store = TileStore(config.store)

@@ -9,6 +9,7 @@ from medsimclr.config.tile import TileConfig
 from medsimclr.errors import MedSimCLRError, NoInputError, SlideError, UnsafeInputError
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.files.lock import HeldLock, exclusive_lock
+from medsimclr.files.output_folder import check_output_folder
 from medsimclr.slides.areas import AREA_THRESHOLDS
 from medsimclr.slides.opening import check_reader
 from medsimclr.store.reader import committed_slides, read_root_meta, read_slide_meta
@@ -83,6 +84,9 @@ def tile(
         LockedError: another process writes this store.
     """
     check_reader(config.reader)
+    check_output_folder(config.out)
+    if config.preview is not None:
+        check_output_folder(config.preview, option="--preview")
     inputs = find_inputs(config)
     meta = _root_meta(config, inputs)
     if repairing is not None:

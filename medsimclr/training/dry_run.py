@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.files.output_folder import check_output_folder
 from medsimclr.models.simclr import SimCLR
 from medsimclr.training.plan import Plan
 from medsimclr.training.pretrain import contrastive_gradient, prepare
@@ -73,6 +74,7 @@ def dry_run(config: PretrainConfig) -> DryRun:
         ConfigError: settings, split or an output that is there do not fit.
         NonFiniteLossError: see `take_step`.
     """
+    check_output_folder(config.out)
     with open_session(config) as session:
         training = prepare(config, session)
         check_run(config.out, training.lineage)

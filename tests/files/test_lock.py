@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from medsimclr.errors import LockedError, OutputError
+from medsimclr.errors import ConfigError, LockedError
 from medsimclr.files.lock import exclusive_lock
 
 _TRY = """
@@ -61,10 +61,10 @@ def test_the_lock_leaves_nothing_inside_the_folder(tmp_path):
         assert list(folder.iterdir()) == []
 
 
-def test_a_file_where_the_folder_should_be_is_an_output_error(tmp_path):
+def test_a_file_where_the_folder_should_be_is_refused(tmp_path):
     (tmp_path / "store.zarr").write_text("a file")
     for folder in (tmp_path / "store.zarr", tmp_path / "store.zarr" / "below"):
-        with pytest.raises(OutputError, match="must be writable"), exclusive_lock(folder):
+        with pytest.raises(ConfigError, match="--out needs a folder"), exclusive_lock(folder):
             pytest.fail("locked a file")
 
 
