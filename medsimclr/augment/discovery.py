@@ -1,7 +1,9 @@
 """The one door by which a policy comes in, ours and a stranger's alike.
 
-A policy is named by entry point (`stain_jitter`), by module (`package.module:ClassName`) or by file
-(`path/to/file.py:ClassName`). Loading one runs its code: load only what you would run as a script.
+A policy is named by entry point (`stain_jitter`), by module (`package.module:ClassName`), by file
+(`path/to/file.py:ClassName`), or is a saved albumentations pipeline (`file.yaml`, `file.json`).
+Loading one runs its code, but for a pipeline's: load only what you would run as a script. What is
+loaded keeps to the contract, as far as a few views show.
 """
 
 import dataclasses
@@ -18,15 +20,18 @@ from typing import cast
 
 import pydantic
 
+from medsimclr.augment.contract import METHODS, check_policy, first_line
 from medsimclr.augment.policy import ENTRY_POINT_GROUP, AugmentationPolicy
 from medsimclr.errors import PolicyError
 
 __all__ = ["installed_policies", "load_policy"]
 
 _OWN_POLICY = (
-    "A policy of your own is given as path/to/file.py:ClassName or package.module:ClassName."
+    "A policy of your own is given as path/to/file.py:ClassName or package.module:ClassName, a "
+    "saved albumentations pipeline as path/to/file.yaml."
 )
-_METHODS = ("contrastive", "supervised")
+# Also in medsimclr.augment.pipeline, which imports albumentations and is imported where it is used.
+_PIPELINE_SUFFIXES = (".json", ".yaml", ".yml")
 
 
 def installed_policies() -> dict[str, EntryPoint]:
@@ -36,26 +41,49 @@ def installed_policies() -> dict[str, EntryPoint]:
 
 
 def load_policy(spec: str, *, options: Mapping[str, object] | None = None) -> AugmentationPolicy:
-    """Load a policy and set its fields.
+    """Load a policy, set its fields and look at what it draws.
 
     Args:
-        spec: entry point name, "module:attribute" or "file.py:attribute". The attribute is a policy
-            class or an instance of one.
+        spec: entry point name, "module:attribute", "file.py:attribute", or a saved pipeline. The
+            attribute is a policy class or an instance of one.
         options: dataclass fields to override; values are converted to the type of the field.
 
     Raises:
-        PolicyError: the policy cannot be found, imported or used, or an option is wrong.
+        PolicyError: the policy cannot be found, imported or used, breaks the contract, or an option
+            is wrong.
     """
-    attribute = _load_named(spec) if ":" not in spec else _load_located(spec)
+    if spec.endswith(_PIPELINE_SUFFIXES):
+        return _good(_load_pipeline(spec, options or {}), spec)
+    attribute = _load_located(spec) if ":" in spec else _load_named(spec)
     policy_class = attribute if isinstance(attribute, type) else type(attribute)
     _check_is_policy(policy_class, spec)
     checked = _checked_options(policy_class, spec, options or {})
     try:
         if isinstance(attribute, type):
-            return cast(AugmentationPolicy, attribute(**checked))
-        return cast(AugmentationPolicy, dataclasses.replace(cast(typing.Any, attribute), **checked))
+            policy = cast(AugmentationPolicy, attribute(**checked))
+        else:
+            policy = dataclasses.replace(cast(typing.Any, attribute), **checked)
     except (TypeError, ValueError) as error:
         raise PolicyError(f"augmentation policy {spec!r} refuses its options: {error}") from error
+    return _good(policy, spec)
+
+
+def _good(policy: AugmentationPolicy, spec: str) -> AugmentationPolicy:
+    if problems := check_policy(policy, is_thorough=False):
+        more = f" ({len(problems) - 1} more: medsimclr policies check)" if problems[1:] else ""
+        raise PolicyError(f"augmentation policy {spec!r}: {problems[0]}{more}")
+    return policy
+
+
+def _load_pipeline(spec: str, options: Mapping[str, object]) -> AugmentationPolicy:
+    from medsimclr.augment.pipeline import read_pipeline
+
+    if options:
+        raise PolicyError(
+            f"augmentation pipeline {spec!r} has no options, got {', '.join(options)}; change the "
+            "file, or write a policy class."
+        )
+    return read_pipeline(Path(spec))
 
 
 def _load_named(name: str) -> object:
@@ -101,7 +129,7 @@ def _module_by_name(name: str) -> ModuleType:
     except Exception as error:
         # A plug-in may raise anything while it is imported; the person can only mend the plug-in.
         raise PolicyError(
-            f"augmentation policy module {name!r} cannot be imported: {_sentence(error)} "
+            f"augmentation policy module {name!r} cannot be imported: {first_line(error)} "
             "Install what it needs, or give the policy as path/to/file.py:ClassName."
         ) from error
 
@@ -131,15 +159,9 @@ def _module_from_file(path: Path) -> ModuleType:
     except Exception as error:
         del sys.modules[name]
         raise PolicyError(
-            f"augmentation policy file {str(path)!r} cannot be imported: {_sentence(error)}"
+            f"augmentation policy file {str(path)!r} cannot be imported: {first_line(error)}"
         ) from error
     return module
-
-
-def _sentence(error: Exception) -> str:
-    """Return "KindOfError: first line." of an error from someone else's code."""
-    first_line = (str(error).splitlines() or [""])[0].rstrip(".")
-    return f"{type(error).__name__}: {first_line}."
 
 
 def _missing(candidate: object) -> str:
@@ -148,7 +170,7 @@ def _missing(candidate: object) -> str:
         return "is not a dataclass"
     if not candidate.__dataclass_params__.frozen:  # type: ignore[attr-defined]
         return "is not frozen, so that its fields may change after they are recorded"
-    lacking = [name for name in _METHODS if not callable(getattr(candidate, name, None))]
+    lacking = [name for name in METHODS if not callable(getattr(candidate, name, None))]
     return f"lacks the method {' and '.join(lacking)}" if lacking else ""
 
 

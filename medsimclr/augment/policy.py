@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     # albumentations takes a second to import: whoever draws views has imported it already.
     import albumentations
 
-__all__ = ["ENTRY_POINT_GROUP", "AugmentationPolicy", "apply_seeded", "policy_record"]
+__all__ = [
+    "ENTRY_POINT_GROUP",
+    "AugmentationPolicy",
+    "apply_seeded",
+    "class_name",
+    "policy_record",
+]
 
 ENTRY_POINT_GROUP = "medsimclr.augment_policies"
 """Entry point group under which a package announces its policies."""
@@ -78,6 +84,11 @@ def apply_seeded(
     return view_HW3.copy() if np.may_share_memory(view_HW3, tile_HW3) else view_HW3
 
 
+def class_name(policy: AugmentationPolicy) -> str:
+    """Return "module:name" of a policy's class; the module of a file is named by its digest."""
+    return f"{type(policy).__module__}:{type(policy).__qualname__}"
+
+
 def policy_record(policy: AugmentationPolicy) -> dict[str, object]:
     """Describe a policy for a checkpoint: what someone needs to draw the same views again.
 
@@ -89,13 +100,12 @@ def policy_record(policy: AugmentationPolicy) -> dict[str, object]:
     Raises:
         PolicyError: the policy is not a dataclass instance.
     """
-    policy_class = type(policy)
     if not dataclasses.is_dataclass(policy):
         raise PolicyError(
             f"an augmentation policy must be an instance of a dataclass, got {policy!r}. "
             "Load it with load_policy."
         )
-    name = f"{policy_class.__module__}:{policy_class.__qualname__}"
+    name = class_name(policy)
     distribution = _distribution_of(name)
     return {
         "class": name,

@@ -116,13 +116,22 @@ class Blur(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is unt
     Args:
         sigma_px: range of the standard deviation, pixels of the view, above 0.
         radius_px: largest radius of the kernel.
+        is_zero_padded: whether the view is black beyond its border, as in SimCLRv2.
         p: probability of the blur.
     """
 
-    def __init__(self, *, sigma_px: tuple[float, float], radius_px: int, p: float = 0.5) -> None:
+    def __init__(
+        self,
+        *,
+        sigma_px: tuple[float, float],
+        radius_px: int,
+        is_zero_padded: bool = False,
+        p: float = 0.5,
+    ) -> None:
         super().__init__(p=p)
         self.sigma_px = sigma_px
         self.radius_px = radius_px
+        self.is_zero_padded = is_zero_padded
 
     def get_params(self) -> dict[str, object]:
         """Draw the sigma."""
@@ -132,7 +141,12 @@ class Blur(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is unt
         self, img: NDArray[np.uint8], *, sigma_px: float, **_params: object
     ) -> NDArray[np.uint8]:
         """Apply what get_params drew."""
-        return blur(img, sigma_px=sigma_px, radius_px=self.radius_px)
+        return blur(
+            img,
+            sigma_px=sigma_px,
+            radius_px=self.radius_px,
+            is_zero_padded=self.is_zero_padded,
+        )
 
 
 class SquareSymmetries(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped

@@ -2,9 +2,11 @@ import re
 import subprocess
 import sys
 import textwrap
+from pathlib import Path
 
 import pytest
 
+import augment_policies
 from medsimclr.augment.discovery import installed_policies, load_policy
 from medsimclr.errors import PolicyError
 
@@ -52,8 +54,10 @@ def policy_file(tmp_path):
     return path
 
 
-def test_our_two_policies_come_in_by_entry_point():
-    assert {"simclr", "stain_jitter"} <= set(installed_policies())
+def test_our_policies_come_in_by_entry_point():
+    files = Path(augment_policies.__file__).parent.glob("[!_]*.py")
+
+    assert {path.stem for path in files} <= set(installed_policies())
     assert list(installed_policies()) == sorted(installed_policies())
 
 
@@ -89,8 +93,10 @@ def test_options_are_converted_to_the_type_of_their_field():
     [
         (
             "stain_jiter",
-            "unknown augmentation policy 'stain_jiter'; installed policies: simclr, stain_jitter. "
-            "A policy of your own is given as path/to/file.py:ClassName",
+            "unknown augmentation policy 'stain_jiter'; installed policies: "
+            f"{', '.join(installed_policies())}. A policy of your own is given as "
+            "path/to/file.py:ClassName or package.module:ClassName, a saved albumentations "
+            "pipeline as path/to/file.yaml.",
         ),
         ("no.such.module:X", "'no.such.module' cannot be imported: ModuleNotFoundError: No module"),
         ("missing.py:X", "policy file 'missing.py' cannot be read: No such file or directory."),

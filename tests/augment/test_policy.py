@@ -155,10 +155,12 @@ def test_record_of_a_policy_outside_any_distribution_has_no_version(tmp_path):
     path = tmp_path / "mine.py"
     path.write_text(
         "from dataclasses import dataclass\n"
+        "import albumentations as A\n"
         "@dataclass(frozen=True, kw_only=True)\n"
         "class Mine:\n"
-        "    def contrastive(self, view_px): ...\n"
-        "    def supervised(self, view_px): ...\n"
+        "    def contrastive(self, view_px):\n"
+        "        return A.Compose([A.Resize(view_px, view_px)])\n"
+        "    supervised = contrastive\n"
     )
 
     policy = load_policy(f"{path}:Mine")

@@ -26,13 +26,13 @@ def test_blur_kernel_follows_the_published_formula(view_px, kernel_px):
 def test_small_views_and_cifar_are_not_blurred(view_px, options):
     names = _names(load_policy("simclr", options=options).contrastive(view_px))
 
-    assert names == ["RandomResizedCrop", "HorizontalFlip", "ColorJitterV2", "ToGray"]
+    assert names == ["Crop", "HorizontalFlip", "ColorJitterV2", "ToGray"]
 
 
 def test_supervised_is_crop_and_flip():
     names = _names(load_policy("simclr").supervised(96))
 
-    assert names == ["RandomResizedCrop", "HorizontalFlip"]
+    assert names == ["Crop", "HorizontalFlip"]
 
 
 def test_strength_sets_the_ranges_of_the_colour_jitter():
@@ -69,7 +69,7 @@ def test_grey_views_have_three_equal_channels():
     [
         ({"strength": -1}, "strength must be between 0 and 2.5, got -1"),
         ({"strength": "nan"}, "strength must be between 0 and 2.5, got nan"),
-        ({"crop_area_min": 0}, "crop_area_min must be above 0 and at most 1, got 0"),
+        ({"crop_area_min": 2}, "crop_area_min must be between 0 and 1, got 2"),
         ({"grey_p": 1.5}, "grey_p must be between 0 and 1, got 1.5"),
         ({"blur_sigma_px": (2, 1)}, r"blur_sigma_px must be two rising numbers above 0, got \(2"),
     ],
