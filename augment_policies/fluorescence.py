@@ -13,7 +13,8 @@ example notebook 2D training). Here the gain is symmetric in its logarithm, sinc
 burns out tiles that are not normalised, and the offset a quarter of theirs, for the same reason.
 
 When it hurts: where the intensity itself is the finding (HER2 amplification, expression levels,
-ratios of two channels): lower `gain`, or set it to 0.
+ratios of two channels): lower `gain`, or set it to 0. Tiles exposed close to white burn out in some
+views.
 """
 
 import dataclasses

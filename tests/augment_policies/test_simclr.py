@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from medsimclr.augment.color import jitter_color
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import apply_seeded
 from medsimclr.errors import PolicyError
@@ -77,3 +78,65 @@ def test_grey_views_have_three_equal_channels():
 def test_a_field_out_of_range_is_refused_by_name(options, message):
     with pytest.raises(PolicyError, match=message):
         load_policy("simclr", options=options)
+
+
+@pytest.fixture(scope="module")
+def golden(shared_data):
+    with np.load(shared_data.parent / "golden" / "simclr_augment.npz") as file:
+        return dict(file)
+
+
+def _differences(image_HW3, golden_HW3):
+    """Return largest and mean difference to the reference, grey levels."""
+    difference_HW3 = np.abs(image_HW3 - 255.0 * golden_HW3.clip(0.0, 1.0))
+    return difference_HW3.max(), difference_HW3.mean()
+
+
+def _levels(golden):
+    return np.round(255.0 * golden["image"]).astype(np.uint8)
+
+
+@pytest.mark.parametrize("operation", ["brightness", "contrast", "saturation", "hue"])
+def test_colour_operations_equal_the_reference(golden, operation):
+    names = [name for name in golden if name.startswith(f"{operation}_")]
+    argument = "hue_turns" if operation == "hue" else operation
+
+    for name in names:
+        amount = float(name.partition("_")[2])
+        ours_HW3 = jitter_color(_levels(golden), order=[operation], **{argument: amount})
+        largest, mean = _differences(ours_HW3, golden[name])
+        assert largest < 2.0, name
+        assert mean < 0.45, name
+    assert len(names) == 3
+
+
+def test_grey_equals_the_reference(golden):
+    grey_HW3 = load_policy("simclr", options={"grey_p": 1.0}).contrastive(64)[3](
+        image=_levels(golden)
+    )["image"]
+
+    largest, _ = _differences(grey_HW3, golden["gray"])
+    assert largest < 1.0
+
+
+@pytest.mark.parametrize(("kernel", "sigma_px"), [(6, 0.3), (6, 1.0), (6, 2.0), (22, 1.5)], ids=str)
+def test_blur_equals_the_reference_to_its_black_border(golden, kernel, sigma_px):
+    options = {"blur_p": 1.0, "blur_sigma_px": (sigma_px, sigma_px)}
+    # The source's kernel argument is view_px // 10.
+    blur = load_policy("simclr", options=options).contrastive(kernel * 10)[-1]
+
+    largest, _ = _differences(
+        blur(image=_levels(golden))["image"], golden[f"blur_{kernel}_{sigma_px}"]
+    )
+    assert largest < 1.0
+
+
+@pytest.mark.parametrize("box", [(5, 9, 40, 30), (0, 0, 64, 64), (20, 3, 17, 50)], ids=str)
+def test_resized_crops_differ_from_the_reference_by_the_cubic_kernel_alone(golden, box):
+    crop = load_policy("simclr").contrastive(32)[0]
+    name = "resize_" + "_".join(map(str, box))
+
+    largest, mean = _differences(crop.apply(_levels(golden), box=box), golden[name])
+
+    assert largest < 3.0
+    assert mean < 0.7
