@@ -4,6 +4,7 @@ from pathlib import Path
 
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import AugmentationPolicy
+from medsimclr.augment.recorded import load_recorded_policy
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.distributed.agreement import on_main
@@ -31,8 +32,13 @@ def source_checkpoint(run: Path, *, group: Group, progress: Progress) -> Checkpo
 def inherited_policy(
     config: FinetuneConfig | DistillConfig, before: Lineage
 ) -> tuple[str, AugmentationPolicy]:
-    """Return name and policy that were asked for, or those of the run before with its fields."""
+    """Return name and policy that were asked for, or those of the run before with its fields.
+
+    Raises:
+        PolicyError: see `load_policy` and `load_recorded_policy`.
+    """
     if config.policy is not None:
         return config.policy, load_policy(config.policy, options=config.policy_options)
-    fields = {**before.policy_record["fields"], **config.policy_options}
-    return before.policy, load_policy(before.policy, options=fields)
+    return before.policy, load_recorded_policy(
+        before.policy, before.policy_record, options=config.policy_options
+    )
