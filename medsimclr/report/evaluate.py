@@ -19,7 +19,7 @@ from medsimclr.config.base import difference, dump_toml
 from medsimclr.config.evaluate import EvaluateConfig
 from medsimclr.data.split import Split, is_in, read_split, require_labels
 from medsimclr.data.tile_index import TileIndex
-from medsimclr.errors import ConfigError, SplitError
+from medsimclr.errors import ConfigError, PolicyError, SplitError
 from medsimclr.evaluation.result import Evaluation, ModelRow, model_row, to_json
 from medsimclr.files.atomic import output_errors, write_json, write_text
 from medsimclr.files.checksum import sha256_of_file, sha256_of_value
@@ -70,8 +70,9 @@ def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluati
     with exclusive_lock(config.out):
         _claim(config, checkpoints, material, split)
         predicted = _predict_runs(config, loaded, test, progress)
+        lacks: list[str] = []
         if config.baselines:
-            predicted |= _predict_baselines(config, network, test, progress)
+            predicted |= _predict_baselines(config, network, test, progress, lacks)
         unit = _unit(material, test)
         rows = _rows(config, predicted, test, network.classes, unit=unit)
         evaluation = Evaluation(
@@ -81,7 +82,7 @@ def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluati
             n_patients=len(np.unique(test.patient_N)),
             unit=unit,
             transductive=bool(notes),
-            notes=(*notes, *comparison_notes(rows, len(config.runs))),
+            notes=(*notes, *lacks, *comparison_notes(rows, len(config.runs))),
         )
         _write(config.out, evaluation, material, test, next(iter(predicted.values())))
     return evaluation
@@ -179,7 +180,7 @@ def _predict_runs(
 
 
 def _predict_baselines(
-    config: EvaluateConfig, network: Network, test: TileIndex, progress: Progress
+    config: EvaluateConfig, network: Network, test: TileIndex, progress: Progress, lacks: list[str]
 ) -> dict[str, Probabilities]:
     device = choose_device(config.device)
     recipe = finetune_config_of(config.runs[0])
@@ -194,18 +195,20 @@ def _predict_baselines(
         labelled, tested, network, n_classes=n_classes, seed=config.seed, device=device
     )
     progress(3, 3, "baseline: supervised from scratch")
-    scratch = scratch_probabilities(
-        recipe.with_changes(device=config.device, workers=config.workers),
-        tested,
-        out=config.out / "baselines" / "scratch",
-        device=device,
-        progress=progress,
-    )
-    return {
-        "supervised from scratch": scratch,
-        "random encoder + linear": random,
-        "colour statistics": colour,
-    }
+    others = {"random encoder + linear": random, "colour statistics": colour}
+    try:
+        scratch = scratch_probabilities(
+            recipe.with_changes(device=config.device, workers=config.workers),
+            tested,
+            out=config.out / "baselines" / "scratch",
+            device=device,
+            progress=progress,
+        )
+    except PolicyError as error:
+        # Nothing else here needs the run's policy, which may not be installed where it is judged.
+        lacks.append(f"supervised from scratch is left out: {error}")
+        return others
+    return {"supervised from scratch": scratch, **others}
 
 
 def _rows(
