@@ -13,7 +13,7 @@ from medsimclr.errors import PolicyError
 __all__ = ["load_recorded_policy"]
 
 _PIPELINE = "medsimclr.augment.pipeline:PipelinePolicy"
-_ELSE = "or give --policy (embed, evaluate and heatmap do without)"
+_ELSE = "or give --policy (evaluate and heatmap do without)"
 
 
 def load_recorded_policy(

@@ -51,7 +51,7 @@ def test_a_policy_whose_file_is_gone_is_told_with_what_to_do(policy_file):
         PolicyError,
         match=re.escape(f"augmentation policy {spec!r} of the run before cannot be loaded: ")
         + r".* cannot be read: No such file or directory. Put its file back, or give --policy "
-        r"\(embed, evaluate and heatmap do without\).",
+        r"\(evaluate and heatmap do without\).",
     ):
         load_recorded_policy(spec, record, options={})
 
