@@ -91,6 +91,7 @@ class StainJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations
         super().__init__(p=p)
         self.gain_sigma = gain_sigma
         self.offset_sigma = offset_sigma
+        self._scratch_2HW3 = np.empty((2, 0, 0, 3), dtype=np.float32)
 
     def get_params(self) -> dict[str, object]:
         """Draw a gain and an offset for each of the three stains."""
@@ -107,7 +108,11 @@ class StainJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations
         **_params: object,
     ) -> NDArray[np.uint8]:
         """Apply what get_params drew."""
-        return jitter_stain(img, gain_HED=gain_HED, offset_HED=offset_HED)
+        if self._scratch_2HW3.shape[1:] != img.shape:
+            self._scratch_2HW3 = np.empty((2, *img.shape), dtype=np.float32)
+        return jitter_stain(
+            img, gain_HED=gain_HED, offset_HED=offset_HED, scratch_2HW3=self._scratch_2HW3
+        )
 
 
 class Blur(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
