@@ -54,6 +54,10 @@ def load_policy(spec: str, *, options: Mapping[str, object] | None = None) -> Au
     """
     if spec.endswith(_PIPELINE_SUFFIXES):
         return _good(_load_pipeline(spec, options or {}), spec)
+    if spec.endswith(".py"):
+        raise PolicyError(
+            f"augmentation policy {spec!r} must name a class of that file; give {spec}:ClassName."
+        )
     attribute = _load_located(spec) if ":" in spec else _load_named(spec)
     policy_class = attribute if isinstance(attribute, type) else type(attribute)
     _check_is_policy(policy_class, spec)

@@ -100,6 +100,7 @@ def test_options_are_converted_to_the_type_of_their_field():
         ),
         ("no.such.module:X", "'no.such.module' cannot be imported: ModuleNotFoundError: No module"),
         ("missing.py:X", "policy file 'missing.py' cannot be read: No such file or directory."),
+        ("mine.py", "'mine.py' must name a class of that file; give mine.py:ClassName."),
         (":X", "is given as place:ClassName, got ':X'"),
         ("module:", "is given as place:ClassName, got 'module:'"),
         (
