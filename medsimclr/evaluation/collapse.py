@@ -10,9 +10,18 @@ import math
 from collections.abc import Mapping
 from typing import Literal
 
-__all__ = ["Symptom", "feature_symptoms", "task_symptoms"]
+__all__ = ["Symptom", "feature_symptoms", "task_symptoms", "temperature_symptoms"]
 
-Symptom = Literal["overflow", "collapse", "few_directions", "chance", "hard", "soft", "trivial"]
+Symptom = Literal[
+    "overflow",
+    "collapse",
+    "few_directions",
+    "chance",
+    "hard",
+    "soft",
+    "trivial",
+    "temperature",
+]
 
 # Fewer tiles or pairs say nothing: 4 tiles have a rank of at most 4, and chance is 1 / B.
 _MIN_TILES = 32
@@ -23,6 +32,10 @@ _COLLAPSED_RANK = 2.0
 _FEW_DIRECTIONS = 4.0
 # Features of a batch-normalised network are near 1.
 _HUGE_FEATURE = 1e6
+# CLIP (arXiv 2103.00020, section 2.4) keeps its temperature from going below 0.01.
+_LOWEST_TEMPERATURE = 0.01
+# There the best of all answers gives the partner exp(2 / 10) = 1.2 times the weight of the worst.
+_HIGHEST_TEMPERATURE = 10.0
 
 
 def feature_symptoms(
@@ -57,6 +70,25 @@ def feature_symptoms(
             "tiles hardly differ; lower base_lr, or raise the batch size or the temperature."
         }
     return {}
+
+
+def temperature_symptoms(temperature: float) -> Mapping[Symptom, str]:
+    """Judge the temperature of NT-Xent by itself, before anything was trained."""
+    if _LOWEST_TEMPERATURE <= temperature <= _HIGHEST_TEMPERATURE:
+        return {}
+    # exp, which overflows below 0.003, is of use on the other side alone.
+    is_low = temperature < _LOWEST_TEMPERATURE
+    reason = (
+        "the loss looks at a single other tile for each, be it that of a rounding"
+        if is_low
+        else f"a partner weighs at most {math.exp(2 / temperature):.4g} times the tile most unlike "
+        "it, so that the loss can hardly fall"
+    )
+    return {
+        "temperature": f"the temperature {temperature:g} is far {'below' if is_low else 'above'} "
+        f"the 0.05 to 1 of SimCLR's own trials: {reason}; {'raise' if is_low else 'lower'} it, or "
+        "see --find-temperature."
+    }
 
 
 def task_symptoms(

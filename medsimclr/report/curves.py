@@ -46,8 +46,10 @@ def curves_figure(runs: Sequence[Path]) -> Figure:
 
 
 def _figures(rows: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the names of everything that is a number, in order of appearance."""
-    numbers = (key for row in rows for key, value in row.items() if isinstance(value, float))
+    """Return the names of everything that is a number, in the order of the last rows."""
+    numbers = (
+        key for row in reversed(rows) for key, value in row.items() if isinstance(value, float)
+    )
     return list(dict.fromkeys(numbers))
 
 

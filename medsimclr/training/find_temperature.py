@@ -8,6 +8,7 @@ temperatures.csv    the table
 
 import csv
 import io
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -17,9 +18,10 @@ from typing import Any
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import ConfigError, NonFiniteLossError
 from medsimclr.files.atomic import write_text
+from medsimclr.optim.schedule import total_steps
 from medsimclr.training.material import open_material
 from medsimclr.training.pretrain import choose_split, pretrain
-from medsimclr.training.run_log import Progress, read_metrics, silent
+from medsimclr.training.run_log import Progress, format_seconds, read_metrics, silent
 from medsimclr.training.session import open_session
 
 __all__ = ["TABLE", "Trial", "find_temperature", "temperature_notes", "temperature_table"]
@@ -30,7 +32,7 @@ _NOTES = (
     "With labels, the highest kNN decides. Without, look for an effective rank that is among the "
     "highest together with a high contrastive accuracy: a rank that falls behind means that tiles "
     "look ever more alike. Lower alignment: views of a tile lie closer; lower uniformity: tiles "
-    "spread more.",
+    "spread more. What does not beat the network before training has taught it nothing.",
     "These are short runs of one seed: repeat with another --seed before trusting a few percent.",
 )
 # Without a wish for trial_epochs, a temperature gets at most this many steps (chosen here: 2,000
@@ -52,8 +54,11 @@ class Trial:
     """RankMe of the health sample at the end."""
     knn_balanced_accuracy: float | None = None
     """Of the health sample at the end, neighbours of other patients only; where labels exist."""
+    effective_rank_before: float | None = None
+    """RankMe before the first step; like the next, the same at every temperature."""
+    knn_balanced_accuracy_before: float | None = None
     trouble: str = ""
-    """What the run was warned of while it trained, or why it ended early."""
+    """What the run was warned of up to its end, or why it ended early."""
 
     def record(self) -> dict[str, Any]:
         """Return everything as JSON values."""
@@ -79,16 +84,23 @@ def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> 
     _check_output(config.out)
     # Processes that torchrun started meet once, for all trials.
     with open_session(config) as session:
-        epochs = _trial_epochs(config, progress)
-        trials = []
-        for temperature in dict.fromkeys(config.temperatures):
+        epochs = _announce(config, progress)
+        temperatures = list(dict.fromkeys(config.temperatures))
+        trials: list[Trial] = []
+        for temperature in temperatures:
             run = config.with_changes(
                 out=config.out / f"temperature_{temperature!r}",
                 temperature=temperature,
                 epochs=epochs,
                 find_temperature=False,
             )
+            is_first, start = not trials and not run.out.exists(), time.monotonic()
             trials.append(_try(run, progress))
+            n_left = len(temperatures) - len(trials)
+            if is_first and n_left:
+                seconds = time.monotonic() - start
+                left = format_seconds(n_left * seconds)
+                progress(0, 0, f"that took {format_seconds(seconds)}; {left} for {n_left} more")
         if session.group.is_main:
             write_text(config.out / TABLE, _csv(trials))
     return trials
@@ -118,6 +130,12 @@ def temperature_table(trials: Sequence[Trial]) -> list[list[str]]:
         ]
         for trial in trials
     ]
+    # One seed, and so one network to begin with.
+    before = next((trial for trial in trials if trial.effective_rank_before is not None), None)
+    if before is not None:
+        rank = _cell(before.effective_rank_before, 1)
+        neighbours = _cell(before.knn_balanced_accuracy_before, 3)
+        rows.append(["before training", "–", rank, "–", "–", neighbours])
     return [header, *rows]
 
 
@@ -145,26 +163,35 @@ def _check_output(out: Path) -> None:
         )
 
 
-def _trial_epochs(config: PretrainConfig, progress: Progress) -> int:
-    """Return the epochs of a trial: those asked for, else those that the step budget allows."""
-    if "trial_epochs" in config.model_fields_set:
-        return config.trial_epochs
+def _announce(config: PretrainConfig, progress: Progress) -> int:
+    """Say what will be done; return the epochs of a trial.
+
+    These are those asked for, else those that the step budget allows.
+    """
     material = open_material(config.store)
     where = str(config.split or "drawn from the seed")
     n_tiles = len(material.training_tiles(choose_split(config, material), where=where))
-    affordable = max(1, _STEP_BUDGET * config.batch_size // n_tiles)
-    if affordable < config.trial_epochs:
-        progress(
-            0,
-            0,
-            f"{affordable} instead of {config.trial_epochs} epochs a temperature, to stay within "
-            f"{_STEP_BUDGET} steps where that is a whole epoch; --set trial_epochs overrules this",
-        )
-    return min(config.trial_epochs, affordable)
+    epochs = config.trial_epochs
+    if "trial_epochs" not in config.model_fields_set:
+        epochs = min(epochs, max(1, _STEP_BUDGET * config.batch_size // n_tiles))
+    shortened = f" ({config.trial_epochs} would be beyond {_STEP_BUDGET} steps)"
+    n_runs, shown = len(set(config.temperatures)), ", ".join(f"{t:g}" for t in config.temperatures)
+    progress(
+        0,
+        0,
+        f"{n_runs} run(s), one after the other, at the temperatures {shown}: {epochs} epochs, "
+        f"{total_steps(n_tiles, config.batch_size, epochs)} steps, each"
+        f"{shortened if epochs < config.trial_epochs else ''}; --set 'temperatures=[{shown}]' and "
+        f"--set trial_epochs={epochs} change that",
+    )
+    for name in sorted({"epochs", "temperature"} & config.model_fields_set):
+        progress(0, 0, f"{name} {getattr(config, name):g} is left aside by --find-temperature")
+    return epochs
 
 
 def _read_trial(run: Path, temperature: float) -> Trial:
-    rows = read_metrics(run) or [{}]
+    rows = read_metrics(run) or [{"step": 0}]
+    before = next((row for row in rows if row["step"] == 0), {})
     last = rows[-max(1, round(_AVERAGED_SHARE * len(rows))) :]
 
     def mean(name: str) -> float | None:
@@ -178,7 +205,9 @@ def _read_trial(run: Path, temperature: float) -> Trial:
         uniformity=mean("uniformity"),
         effective_rank=rows[-1].get("effective_rank"),
         knn_balanced_accuracy=rows[-1].get("knn_balanced_accuracy"),
-        trouble=" ".join(warning for row in rows for warning in row.get("warnings", [])),
+        effective_rank_before=before.get("effective_rank"),
+        knn_balanced_accuracy_before=before.get("knn_balanced_accuracy"),
+        trouble=" ".join(rows[-1].get("warnings", [])),
     )
 
 

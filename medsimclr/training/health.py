@@ -9,10 +9,12 @@ n rows of this process, D dimensions, S tiles of the sample.
 """
 
 import math
+from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from torch import nn
@@ -21,13 +23,19 @@ from medsimclr.data.labels import choose_labelled
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.data.views import TileViews
 from medsimclr.distributed.group import SINGLE, Group
-from medsimclr.evaluation.collapse import Symptom, feature_symptoms, task_symptoms
+from medsimclr.evaluation.collapse import (
+    Symptom,
+    feature_symptoms,
+    task_symptoms,
+    temperature_symptoms,
+)
 from medsimclr.evaluation.knn import knn_across_units
 from medsimclr.evaluation.representation import alignment, rank_me, uniformity
 from medsimclr.training.compute import to_images
 from medsimclr.training.plan import Plan
+from medsimclr.training.run_log import Progress
 
-__all__ = ["Health", "batch_figures", "health_sample", "report_interval"]
+__all__ = ["Health", "batch_figures", "chance_levels", "health_sample", "report_interval"]
 
 _MAX_ROWS = 512
 # Steps that are judged together: 20 batches of 128 average accuracy to a fifth of chance.
@@ -59,6 +67,21 @@ def batch_figures(
     }
 
 
+def chance_levels(batch_size: int) -> str:
+    """Say what loss, accuracy and entropy are where all tiles look alike to the network.
+
+    The loss is 2 log(2B - 1) nats, of both directions, whatever the temperature: a view's partner
+    is one of the 2B - 1 other views of the batch.
+
+    Args:
+        batch_size: B pairs of all processes.
+    """
+    return (
+        f"knowing nothing would be: loss {2 * math.log(2 * batch_size - 1):.4g}, accuracy "
+        f"{1 / batch_size:.2g}, entropy {math.log(batch_size):.3g}"
+    )
+
+
 def health_sample(tiles: TileIndex, *, n_tiles: int, seed: int) -> TileIndex:
     """Choose tiles evenly over classes, and within a class over patients; no label is a class."""
     as_classes = replace(tiles, label_N=tiles.label_N + 1)
@@ -86,8 +109,10 @@ class Health:
         view_px: side of a view.
         device: where the encoder is.
         batch_size: pairs that compete in a step, over all processes.
+        temperature: of NT-Xent.
         plan: steps of the run and of its warm-up.
         report_steps: steps between two reports, as of `report_interval`.
+        progress: shows what the figures of a new run have to be compared with.
     """
 
     def __init__(
@@ -99,8 +124,10 @@ class Health:
         view_px: int,
         device: torch.device,
         batch_size: int,
+        temperature: float,
         plan: Plan,
         report_steps: int,
+        progress: Progress,
     ) -> None:
         self._encoder = encoder
         self._sample = sample
@@ -109,29 +136,41 @@ class Health:
         self._batch_size = batch_size
         self._plan = plan
         self._report_steps = report_steps
-        self._window: list[tuple[float, float]] = []
-        self._said: set[str] = set()
+        self._progress = progress
+        self._window: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
+        self._in_force = dict(temperature_symptoms(temperature))
 
     def observe(
         self, step: int, figures: Mapping[str, float]
     ) -> tuple[dict[str, float], list[str]]:
         """Judge the step that makes `step` steps done, and measure the sample where it is due.
 
+        Before the first step nothing is judged but the temperature: the figures are there to be
+        compared with.
+
         Args:
             step: steps done.
-            figures: of the last one, with contrastive `accuracy` and `entropy`.
+            figures: of the last one, with contrastive `accuracy` and `entropy`; none at step 0.
 
         Returns:
-            Further figures, and a sentence for each trouble that has newly begun.
+            Further figures, and a sentence for each trouble that has newly begun; after the last
+            step for each that has not ended.
         """
-        sentences = self._judge_task(step, figures)
-        is_due = step % self._report_steps == 0 or step == self._plan.total_steps
-        if not is_due or len(self._sample) == 0:
-            return {}, sentences
-        measured, further = self._measure(step)
-        return measured, sentences + further
+        if step == 0:
+            self._progress(0, 0, chance_levels(self._batch_size))
+            return self._measure(step)[0], list(self._in_force.values())
+        is_last = step == self._plan.total_steps
+        sentences = self._judge_task(step, figures, is_last=is_last)
+        measured: dict[str, float] = {}
+        if is_last or step % self._report_steps == 0:
+            measured, further = self._measure(step)
+            sentences += further
+        return measured, list(self._in_force.values()) if is_last else sentences
 
     def _measure(self, step: int) -> tuple[dict[str, float], list[str]]:
+        """Return effective rank and, where there are labels, kNN, and what troubles begin."""
+        if len(self._sample) == 0:
+            return {}, []
         features_SD = self._features()
         figures = {"effective_rank": rank_me(features_SD)}
         # float64: squares of features that grow without bound must not overflow.
@@ -140,6 +179,8 @@ class Health:
         )
         if neighbours is not None:
             figures["knn_balanced_accuracy"] = neighbours
+        if step == 0:
+            return figures, []
         symptoms = feature_symptoms(
             effective_rank=figures["effective_rank"],
             largest=float(features_SD.abs().max()),
@@ -147,23 +188,24 @@ class Health:
             n_features=features_SD.shape[1],
             is_warm=self._is_warm(step),
         )
-        judged: set[Symptom] = {"overflow", "collapse", "few_directions"}
-        return figures, self._new(symptoms, judged)
+        return figures, self._new(symptoms, {"overflow", "collapse", "few_directions"})
 
-    def _judge_task(self, step: int, figures: Mapping[str, float]) -> list[str]:
+    def _judge_task(self, step: int, figures: Mapping[str, float], *, is_last: bool) -> list[str]:
+        """Judge the last steps once a window, and at the end whatever there is of one."""
         self._window.append((figures["accuracy"], figures["entropy"]))
-        if len(self._window) < _WINDOW:
+        is_whole = step % _WINDOW == 0 and len(self._window) == _WINDOW
+        if not (is_whole or is_last):
             return []
         accuracies, entropies = zip(*self._window, strict=True)
-        self._window.clear()
         symptoms = task_symptoms(
-            accuracy=sum(accuracies) / _WINDOW,
-            entropy=sum(entropies) / _WINDOW,
+            accuracy=fmean(accuracies),
+            entropy=fmean(entropies),
             batch_size=self._batch_size,
-            is_first=step == _WINDOW,
+            is_first=step <= _WINDOW,
             is_warm=self._is_warm(step),
         )
-        return self._new(symptoms, {"chance", "hard", "soft", "trivial"})
+        # A task that was trivial at first stays one.
+        return self._new(symptoms, {"chance", "hard", "soft"})
 
     def _is_warm(self, step: int) -> bool:
         """Tell whether the warm-up is over by a tenth of the run, and by two windows."""
@@ -171,8 +213,9 @@ class Health:
 
     def _new(self, found: Mapping[Symptom, str], judged: set[Symptom]) -> list[str]:
         """Return what was not said before; what has ended may be said again."""
-        new = [sentence for kind, sentence in found.items() if kind not in self._said]
-        self._said = (self._said - judged) | set(found)
+        new = [sentence for kind, sentence in found.items() if kind not in self._in_force]
+        lasting = {kind: said for kind, said in self._in_force.items() if kind not in judged}
+        self._in_force = {**lasting, **found}
         return new
 
     def _features(self) -> torch.Tensor:

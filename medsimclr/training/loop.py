@@ -32,7 +32,8 @@ from medsimclr.training.stop import SIGNALS, StopFlag, stop_on_signals
 __all__ = ["Observe", "train"]
 
 Observe = Callable[[int, Mapping[str, float]], tuple[Mapping[str, float], list[str]]]
-"""From the steps done and the figures of the last one: further figures, sentences for the user."""
+"""From the steps done and the figures of the last one: further figures, sentences for the user.
+A new run is looked at before its first step too, at step 0 and without figures."""
 
 
 def train(
@@ -74,6 +75,8 @@ def train(
     description = network.model_dump(mode="json")
     saved = time.monotonic()
     with _log(run, step, plan, progress, group) as log, stop_on_signals() as stop:
+        if log is not None and step == 0:
+            log.start(*observe(0, {}))
         for batch in batches_from(step):
             figures = take_step(step, batch, optimizer, accumulate, plan=plan, group=group)
             step += 1

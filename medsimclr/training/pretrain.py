@@ -47,7 +47,7 @@ def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
             training,
             accumulate=contrastive_gradient(config, training.module, session),
             progress=progress,
-            observe=_watch(config, session, training),
+            observe=_watch(config, session, training, progress),
         )
 
 
@@ -158,7 +158,12 @@ def _check_no_tile_alone(n_tiles: int, micro_batch: int) -> None:
         )
 
 
-def _watch(config: PretrainConfig, session: Session, training: TileTraining[SimCLR]) -> Observe:
+def _watch(
+    config: PretrainConfig,
+    session: Session,
+    training: TileTraining[SimCLR],
+    progress: Progress,
+) -> Observe:
     plan = plan_of(config, training)
     sample = health_sample(training.tiles, n_tiles=config.health_tiles, seed=config.seed)
     health = Health(
@@ -168,7 +173,9 @@ def _watch(config: PretrainConfig, session: Session, training: TileTraining[SimC
         view_px=config.view_px,
         device=session.compute.device,
         batch_size=config.batch_size,
+        temperature=config.temperature,
         plan=plan,
         report_steps=report_interval(plan, n_reports=config.health_reports, n_tiles=len(sample)),
+        progress=progress,
     )
     return health.observe

@@ -33,7 +33,7 @@ class RunLog:
         run: the run directory.
         start_step: steps done before.
         total_steps: steps in all.
-        images_per_step: images that pass the network in a step, for images/s.
+        images_per_step: views that pass the network in a step, for views/s.
         log_seconds: time between two lines of progress.
         progress: shows the line.
     """
@@ -49,10 +49,12 @@ class RunLog:
         progress: Progress,
     ) -> None:
         self._path = run / "metrics.jsonl"
-        kept = [row for row in read_metrics(run) if row["step"] <= start_step]
+        # A new run begins at step 0, what is resumed with the step after the checkpoint's.
+        first_step = start_step + 1 if start_step > 0 else 0
+        kept = [row for row in read_metrics(run) if row["step"] < first_step]
         write_text(self._path, "".join(map(_line_of, kept)))
         self._file = self._path.open("a", encoding="utf-8")
-        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=start_step + 1)
+        self._events = SummaryWriter(str(run / "tensorboard"), purge_step=first_step)
         self._total_steps = total_steps
         self._images_per_step = images_per_step
         self._log_seconds = log_seconds
@@ -60,8 +62,23 @@ class RunLog:
         self._start = self._said = time.monotonic()
         self._start_step = start_step
 
+    def start(self, values: Mapping[str, float], warnings: Sequence[str]) -> None:
+        """Log what was found before the first step, if anything, and begin to take the time."""
+        if values or warnings:
+            self._write(0, values, warnings)
+        self._start = self._said = time.monotonic()
+
     def step(self, step: int, values: Mapping[str, float], warnings: Sequence[str] = ()) -> None:
         """Log the step that makes `step` steps done; warnings are shown at once."""
+        self._write(step, values, warnings)
+        now = time.monotonic()
+        if now - self._said >= self._log_seconds or step == self._total_steps:
+            self._said = now
+            with output_errors(self._path):
+                self._file.flush()
+            self._progress(step, self._total_steps, self._line(step, values, now))
+
+    def _write(self, step: int, values: Mapping[str, float], warnings: Sequence[str]) -> None:
         # JSON knows no NaN and no infinity.
         figures = {name: value if math.isfinite(value) else None for name, value in values.items()}
         row = {"step": step, **figures} | ({"warnings": list(warnings)} if warnings else {})
@@ -71,12 +88,6 @@ class RunLog:
             self._progress(0, 0, warning)
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
-        now = time.monotonic()
-        if now - self._said >= self._log_seconds or step == self._total_steps:
-            self._said = now
-            with output_errors(self._path):
-                self._file.flush()
-            self._progress(step, self._total_steps, self._line(step, values, now))
 
     def flush(self) -> None:
         """Put every line on the disk, before a checkpoint counts on them."""
@@ -95,7 +106,7 @@ class RunLog:
         shown = [f"{name} {values[name]:.4g}" for name in _SHOWN if name in values]
         rate = self._images_per_step / seconds_per_step
         left = format_seconds((self._total_steps - step) * seconds_per_step)
-        return " · ".join([*shown, f"{rate:.0f} images/s", f"{left} left"])
+        return " · ".join([*shown, f"{rate:.0f} views/s", f"{left} left"])
 
 
 def format_seconds(seconds: float) -> str:

@@ -77,7 +77,7 @@ def train_on_tiles(
     crowding = Crowding(n_threads=torch.get_num_threads())
 
     def watch(step: int, figures: Mapping[str, float]) -> tuple[Mapping[str, float], list[str]]:
-        advice = crowding.after_step()
+        advice = crowding.after_step() if step > 0 else None
         if advice is not None:
             progress(0, 0, advice)
         return observe(step, figures) if observe is not None else ({}, [])

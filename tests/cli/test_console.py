@@ -35,4 +35,27 @@ def test_a_result_with_a_figure_that_is_not_finite_is_printed(tmp_path, monkeypa
     print_training_result(tmp_path, as_json=False)
     assert capsys.readouterr().out == f"{tmp_path}: 7 steps done; last step: loss 0.5\n"
     print_training_result(tmp_path, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"run": str(tmp_path), **json.loads(row)}
+    said = json.loads(capsys.readouterr().out)
+    none = {"before_training": {}, "warnings": []}
+    assert said == {"run": str(tmp_path), **json.loads(row), **none}
+
+
+def test_a_result_repeats_warnings_and_what_was_measured_before(tmp_path, monkeypatch, capsys):
+    monkeypatch.delenv("RANK", raising=False)
+    rows = [
+        {"step": 0, "effective_rank": 18.0, "knn_balanced_accuracy": 0.42},
+        {"step": 1, "loss": 2.5, "warnings": ["collapse: that ended."]},
+        {"step": 2, "loss": 0.5, "knn_balanced_accuracy": 0.61, "warnings": ["it is at chance."]},
+    ]
+    (tmp_path / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    print_training_result(tmp_path, as_json=False)
+    assert capsys.readouterr().out.splitlines() == [
+        f"{tmp_path}: 2 steps done; last step: loss 0.5, "
+        "knn_balanced_accuracy 0.61 (before training 0.42)",
+        "warning: it is at chance.",
+    ]
+    print_training_result(tmp_path, as_json=True)
+    said = json.loads(capsys.readouterr().out)
+    assert said["warnings"] == ["it is at chance."]
+    assert said["before_training"] == {"effective_rank": 18.0, "knn_balanced_accuracy": 0.42}
+    assert said["knn_balanced_accuracy"] == 0.61

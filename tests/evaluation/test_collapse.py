@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from medsimclr.evaluation.collapse import feature_symptoms, task_symptoms
+from medsimclr.evaluation.collapse import feature_symptoms, task_symptoms, temperature_symptoms
 
 
 def of_features(rank, *, largest=2.0, n_tiles=512, n_features=512, is_warm=True):
@@ -97,3 +97,24 @@ def test_a_task_that_an_untrained_network_solves_is_named():
     [(kind, sentence)] = of_task(1.0, 0.022, is_first=True, is_warm=False).items()
     assert kind == "trivial"
     assert "too much alike; choose a stronger policy" in sentence
+
+
+@pytest.mark.parametrize("temperature", [0.01, 0.05, 0.1, 1.0, 10.0])
+def test_nothing_is_said_of_a_usual_temperature(temperature):
+    assert temperature_symptoms(temperature) == {}
+
+
+@pytest.mark.parametrize(
+    ("temperature", "said"),
+    [
+        (1e-6, "the temperature 1e-06 is far below the 0.05 to 1"),
+        (0.009, "a single other tile for each"),
+        (1000.0, "at most 1.002 times the tile most unlike it"),
+        (20.0, "at most 1.105 times the tile most unlike it"),
+    ],
+)
+def test_an_absurd_temperature_is_named_by_itself(temperature, said):
+    [(kind, sentence)] = temperature_symptoms(temperature).items()
+    assert kind == "temperature"
+    assert said in sentence
+    assert ("; raise it, or see" if temperature < 1 else "; lower it, or see") in sentence

@@ -7,18 +7,19 @@ from medsimclr.report.curves import curves_figure
 
 
 def test_figures_measured_now_and_then_are_drawn_and_warnings_are_not(tmp_path):
-    rows = [{"step": step, "loss": 1.0 / step} for step in range(1, 41)]
-    rows[9]["effective_rank"] = 12.0
-    rows[9]["warnings"] = ["collapse"]
-    rows[19]["effective_rank"] = 14.0
+    rows = [{"step": 0, "effective_rank": 8.0}]
+    rows += [{"step": step, "loss": 1.0 / step} for step in range(1, 41)]
+    rows[10]["effective_rank"] = 12.0
+    rows[10]["warnings"] = ["collapse"]
+    rows[20]["effective_rank"] = 14.0
     run = tmp_path / "run"
     run.mkdir()
     (run / "metrics.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     loss, rank = curves_figure([run]).axes
     assert (loss.get_title(), rank.get_title()) == ("run: loss", "run: effective_rank")
     assert len(loss.lines[0].get_xdata()) == 40
-    assert list(rank.lines[0].get_xdata()) == [10, 20]
-    assert list(rank.lines[0].get_ydata()) == [12.0, 14.0]
+    assert list(rank.lines[0].get_xdata()) == [0, 10, 20]
+    assert list(rank.lines[0].get_ydata()) == [8.0, 12.0, 14.0]
     assert (loss.lines[0].get_marker(), rank.lines[0].get_marker()) == ("None", ".")
 
 

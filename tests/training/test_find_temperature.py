@@ -67,6 +67,9 @@ def test_each_temperature_is_a_normal_run_and_a_row(found, tmp_path):
         assert trial.uniformity == rows[-1]["uniformity"]
         assert trial.effective_rank == rows[-1]["effective_rank"] > 1
         assert trial.knn_balanced_accuracy == rows[-1]["knn_balanced_accuracy"] > 0
+        assert trial.effective_rank_before == rows[0]["effective_rank"] > 1
+        assert trial.knn_balanced_accuracy_before == rows[0]["knn_balanced_accuracy"] > 0
+    assert trials[0].effective_rank_before == trials[1].effective_rank_before
     with (config.out / "temperatures.csv").open(newline="") as file:
         written = list(csv.DictReader(file))
     assert [float(row["effective_rank"]) for row in written] == [t.effective_rank for t in trials]
@@ -109,7 +112,8 @@ def test_a_run_that_diverges_is_a_row_and_the_next_follows(store, tmp_path, monk
 def test_rows_average_the_last_tenth_of_the_steps(store, tmp_path, monkeypatch):
     rows = [{"step": step, "accuracy": step / 100} for step in range(1, 21)]
     rows[-1]["effective_rank"] = 12.345
-    rows[4]["warnings"] = ["collapse: of some kind."]
+    rows[4]["warnings"] = ["collapse: that ended."]
+    rows[-1]["warnings"] = ["collapse: of some kind."]
     monkeypatch.setattr(module, "pretrain", lambda config, *, progress: None)
     monkeypatch.setattr(module, "read_metrics", lambda run: rows)
     config = make_config(store, tmp_path, temperatures=[0.25])
@@ -131,7 +135,42 @@ def test_epochs_are_those_asked_for_or_stay_within_the_budget(store, tmp_path, m
         PretrainConfig(**fields), progress=lambda done, total, line: lines.append(line)
     )
     assert seen == [7, 3]
-    assert "3 instead of 5 epochs a temperature" in lines[0]
+    assert lines[0] == (
+        "1 run(s), one after the other, at the temperatures 1: 3 epochs, 10 steps, each (5 would "
+        "be beyond 10 steps); --set 'temperatures=[1]' and --set trial_epochs=3 change that"
+    )
+
+
+def test_what_is_left_aside_and_what_the_rest_will_take_are_said(found, store, tmp_path):
+    config, _, lines = found
+    assert lines[0].startswith(
+        "2 run(s), one after the other, at the temperatures 0.1, 1: 1 epochs"
+    )
+    [took] = [line for line in lines if line.startswith("that took")]
+    assert lines.index("temperature 0.1") < lines.index(took) < lines.index("temperature 1")
+    assert took.endswith("for 1 more")
+    assert not any("left aside" in line for line in lines)
+    again = []
+    asked = config.with_changes(epochs=7, temperature=0.5)
+    find_temperature(asked, progress=lambda done, total, line: again.append(line))
+    assert again[1:3] == [
+        "epochs 7 is left aside by --find-temperature",
+        "temperature 0.5 is left aside by --find-temperature",
+    ]
+    assert not any(line.startswith("that took") for line in again)
+
+
+@pytest.mark.parametrize(("temperature", "word"), [(1e-6, "below"), (1000.0, "above")])
+def test_an_absurd_temperature_is_named_in_runs_of_few_steps(store, tmp_path, temperature, word):
+    config = make_config(store, tmp_path / "found", temperatures=[temperature])
+    lines = []
+    [trial] = find_temperature(config, progress=lambda done, total, line: lines.append(line))
+    rows = read_metrics(config.out / f"temperature_{temperature!r}")
+    assert len(rows) < 20
+    said = f"the temperature {temperature:g} is far {word} the 0.05 to 1"
+    assert trial.trouble.startswith(said)
+    assert any(line.startswith(said) for line in lines)
+    assert ("the temperature is too low; raise it" in trial.trouble) == (word == "below")
 
 
 @pytest.mark.parametrize("temperature", [0.0, -0.1])
@@ -155,7 +194,8 @@ def test_command_prints_the_table_or_json_and_what_to_look_at(store, found, tmp_
     printed = medsimclr(*words, cwd=tmp_path)
     assert printed.returncode == 0, printed.stderr
     assert printed.stderr.count("already done") == 2
-    header, first, second, *notes = printed.stdout.splitlines()
+    header, first, second, before, *notes = printed.stdout.splitlines()
+    assert before.startswith("before training")
     assert header.split() == " ".join(TABLE_HEADER).split()
     assert (first.split()[0], second.split()[0]) == ("0.1", "1")
     assert "cannot be compared" in notes[0]

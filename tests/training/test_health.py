@@ -10,14 +10,21 @@ from medsimclr.data.tile_index import TileIndex, index_tiles
 from medsimclr.distributed.group import Group
 from medsimclr.evaluation.knn import knn_across_units
 from medsimclr.evaluation.representation import alignment, rank_me, uniformity
+from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.store.reader import TileStore
 from medsimclr.training.checkpoint import require_checkpoint
-from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
+from medsimclr.training.health import (
+    Health,
+    batch_figures,
+    chance_levels,
+    health_sample,
+    report_interval,
+)
 from medsimclr.training.inference import encode
 from medsimclr.training.plan import Plan
 from medsimclr.training.pretrain import pretrain
-from medsimclr.training.run_log import read_metrics
+from medsimclr.training.run_log import read_metrics, silent
 from tests.tiny_store import write_tiny_store
 
 VIEW_PX = 32
@@ -76,7 +83,9 @@ def make_plan(total_steps=1000, warmup_steps=50, images_per_step=32):
     )
 
 
-def make_health(store, tiles, encoder, *, report_steps=10, **plan):
+def make_health(
+    store, tiles, encoder, *, report_steps=10, temperature=0.1, progress=silent, **plan
+):
     return Health(
         encoder,
         store=store,
@@ -84,8 +93,10 @@ def make_health(store, tiles, encoder, *, report_steps=10, **plan):
         view_px=VIEW_PX,
         device=torch.device("cpu"),
         batch_size=16,
+        temperature=temperature,
         plan=make_plan(**plan),
         report_steps=report_steps,
+        progress=progress,
     )
 
 
@@ -230,6 +241,45 @@ def test_only_the_first_steps_can_be_trivial(store, tiles):
     assert run_steps(resumed, range(201, 301), solved) == []
 
 
+def test_before_the_first_step_is_measured_and_chance_said_but_nothing_judged(store, tiles):
+    lines = []
+    health = make_health(
+        store, tiles, ConstantEncoder(), progress=lambda done, total, line: lines.append(line)
+    )
+    figures, sentences = health.observe(0, {})
+    assert figures["effective_rank"] == pytest.approx(1, abs=0.01)
+    assert "knn_balanced_accuracy" in figures
+    assert sentences == []
+    assert lines == ["knowing nothing would be: loss 6.868, accuracy 0.062, entropy 2.77"]
+
+
+def test_chance_is_that_of_a_network_to_which_all_tiles_look_alike():
+    z_BD = torch.ones(16, 8)
+    loss, accuracy, entropy = nt_xent(z_BD, z_BD, temperature=0.07)
+    said = f"loss {loss:.4g}, accuracy {accuracy:.2g}, entropy {entropy:.3g}"
+    assert chance_levels(16) == f"knowing nothing would be: {said}"
+
+
+def test_the_last_step_repeats_what_has_not_ended(store, tiles):
+    encoder = ConstantEncoder()
+    health = make_health(store, tiles, encoder, temperature=1e-6, total_steps=200)
+    [absurd] = health.observe(0, {})[1]
+    assert absurd.startswith("the temperature 1e-06")
+    collapse, chance = run_steps(health, range(1, 200), AT_CHANCE)
+    assert collapse[1].startswith("collapse")
+    assert chance[1].startswith("nothing is learned")
+    encoder.is_collapsed = False
+    assert [sentence for _, sentence in run_steps(health, [200], AT_CHANCE)] == [absurd, chance[1]]
+
+
+def test_a_run_shorter_than_a_window_is_judged_at_its_end(store, tiles):
+    no_tiles = health_sample(tiles, n_tiles=0, seed=0)
+    health = make_health(store, no_tiles, SmallEncoder(), total_steps=4)
+    [(step, sentence)] = run_steps(health, range(1, 5), {"accuracy": 0.2, "entropy": 0.01})
+    assert step == 4
+    assert "the temperature is too low" in sentence
+
+
 def pretrain_shortly(store, out, **changes):
     """Pretrain on 54 tiles in 7 steps; return the run and what was said beside the figures."""
     lines = []
@@ -253,8 +303,11 @@ def test_watching_changes_no_bit_of_the_training(store, tmp_path):
     alone, _ = pretrain_shortly(store, tmp_path / "alone", health_tiles=0)
     digests = {require_checkpoint(config.out).weights_sha256 for config in (watched, alone)}
     assert len(digests) == 1
-    assert lines == []
-    figures = read_metrics(watched.out)[-1]
+    assert lines == ["knowing nothing would be: loss 5.416, accuracy 0.12, entropy 2.08"]
+    before, *_, figures = read_metrics(watched.out)
+    assert before.keys() == {"step", "effective_rank", "knn_balanced_accuracy"}
+    assert [row["step"] for row in read_metrics(watched.out)] == list(range(8))
+    assert [row["step"] for row in read_metrics(alone.out)] == list(range(1, 8))
     expected = {"accuracy", "entropy", "alignment", "uniformity", "gradient_norm"}
     assert expected | {"effective_rank", "knn_balanced_accuracy"} < figures.keys()
     assert 1 < figures["effective_rank"] < 512
@@ -267,8 +320,8 @@ def test_blank_tiles_are_a_collapse_in_a_real_run(tmp_path):
     )
     options = {"jitter_p": 0.0, "grey_p": 0.0, "blur": False}
     _, lines = pretrain_shortly(blank, tmp_path / "run", policy_options=options)
-    assert len(lines) == 1
-    assert lines[0].startswith("collapse: all tiles get nearly the same features")
+    assert len(lines) == 2
+    assert lines[1].startswith("collapse: all tiles get nearly the same features")
 
 
 def test_a_rate_far_too_high_is_a_collapse_in_a_real_run(store, tmp_path):

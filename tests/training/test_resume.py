@@ -77,7 +77,7 @@ def test_resumed_pretraining_equals_uninterrupted(store, pretrained, tmp_path):
     assert latest_checkpoint(config.out)[0].step == 3
     pretrain(config.with_changes(workers=2))
     assert weights_digest(config.out) == weights_digest(pretrained)
-    assert [row["step"] for row in read_metrics(config.out)] == [1, 2, 3, 4, 5, 6, 7]
+    assert [row["step"] for row in read_metrics(config.out)] == [0, 1, 2, 3, 4, 5, 6, 7]
 
 
 def test_a_resumed_run_says_where_it_goes_on(store, tmp_path):
