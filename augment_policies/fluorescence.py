@@ -13,8 +13,8 @@ example notebook 2D training). Here the gain is symmetric in its logarithm, sinc
 burns out tiles that are not normalised, and the offset a quarter of theirs, for the same reason.
 
 When it hurts: where the intensity itself is the finding (HER2 amplification, expression levels,
-ratios of two channels): lower `gain`, or set it to 0. Tiles exposed close to white burn out in some
-views.
+ratios of two channels): lower `gain`, or set it to 0. Tiles exposed close to white burn
+out: on a DAPI slide with nuclei near 250, 10 % of their pixels in addition to 3 % of the tile's.
 """
 
 import dataclasses

@@ -44,8 +44,8 @@ class FundusPolicy:
     """Half width of the logarithm of gamma: exponents 0.67 to 1.49 (for Huang's contrast, 0.4)."""
     saturation: float = 0.4
     """Half width of the factor of S in HSV (Huang)."""
-    hue: float = 0.1
-    """Largest change of hue, turns (Huang)."""
+    hue: float = 0.05
+    """Largest change of hue, turns (half of Huang's, which turns retinas green)."""
     colour_p: float = 0.8
     """Probability of brightness, saturation and hue, and of gamma (SimCLRv2; Huang: 1)."""
     blur_p: float = 0.3

@@ -125,6 +125,20 @@ class _WritesFirst(_Good):
         return A.Compose([_Change(blacken), *self.supervised(view_px)])
 
 
+@pytest.mark.parametrize("is_thorough", [False, True])
+def test_a_generator_that_every_transform_begins_anew_is_told(is_thorough):
+    @dataclass(frozen=True, kw_only=True)
+    class Private(_GoodRecorded):
+        def contrastive(self, view_px):
+            rng = np.random.default_rng(0)
+            shift = _Change(lambda image_HW3, _: _shift(image_HW3, rng.integers(256)))
+            return A.Compose([*self.supervised(view_px), shift])
+
+    (problem,) = check_policy(Private(), is_thorough=is_thorough)
+
+    assert problem.startswith("contrastive(40): equal seeds give different views")
+
+
 def test_writing_to_the_tile_is_told():
     assert _problems(_WritesFirst()) == ["contrastive(40): the tile is written to; work on a copy."]
 
