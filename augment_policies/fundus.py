@@ -64,17 +64,15 @@ class FundusPolicy:
 
     def contrastive(self, view_px: int) -> A.Compose:
         """Return crop, symmetry, colour, gamma and blur."""
-        is_coloured = max(self.brightness, self.saturation, self.hue) > 0
         return A.Compose(
             [
                 *self._geometry(view_px),
-                # By way of HSV and back, no change at all would still be one of rounding.
                 ColorJitterV2(
                     brightness=self.brightness,
                     contrast=0.0,
                     saturation=self.saturation,
                     hue=self.hue,
-                    p=self.colour_p * is_coloured,
+                    p=self.colour_p,
                 ),
                 IntensityJitter(gamma=self.gamma, is_shared=True, p=self.colour_p),
                 Blur(

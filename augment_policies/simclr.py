@@ -98,16 +98,14 @@ class SimCLRPolicy:
 
     def scaled(self, strength: float) -> Self:
         """Return the policy with smaller or larger differences."""
-        is_on = float(strength > 0)
         low_px, high_px = self.blur_sigma_px
         return dataclasses.replace(
             self,
             strength=min(2.5, self.strength * strength),
             crop_area_min=self.crop_area_min**strength,
             flip_p=self.flip_p * min(strength, 1.0),
-            jitter_p=self.jitter_p * is_on,
             grey_p=min(1.0, self.grey_p * strength),
-            blur_p=self.blur_p * is_on,
+            blur_p=self.blur_p * (strength > 0),
             blur_sigma_px=(low_px, max(low_px, high_px * strength)),
         )
 
