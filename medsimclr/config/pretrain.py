@@ -27,8 +27,12 @@ class PretrainConfig(TrainingConfig):
 
     store: Annotated[Path, Argument("STORE")]
     """The tile store to train on."""
+    start_from: Annotated[Path | None, Flag()] = None
+    """Pretraining run whose weights to begin with, of the same network; patients that it saw are
+    never drawn for the test. Default: weights drawn from the seed."""
     policy: Annotated[str, Flag()] = "stain_jitter"
-    """Augmentation policy: a name that `medsimclr policies` lists, or file.py:ClassName."""
+    """Augmentation policy: a name that `medsimclr policies` lists, file.py:ClassName, or a saved
+    albumentations pipeline, file.yaml."""
     depth: Annotated[Literal[18, 34, 50, 101, 152, 200], Flag()] = 18
     """Layers of the ResNet; 18 is what a CPU can train (chosen here, see DECISIONS.md)."""
     width: Annotated[int, Flag()] = Field(default=1, ge=1, le=4)
@@ -52,7 +56,7 @@ class PretrainConfig(TrainingConfig):
     sees this many tiles alone."""
     micro_batch_norm: Literal["micro", "frozen"] = "micro"
     """What batch norm sees under micro_batch: the statistics of each micro-batch, or the moving
-    statistics, which never change then: of use only to go on from trained weights."""
+    statistics, which never change then: only together with --start-from."""
     health_tiles: int = Field(default=512, ge=0)
     """Training tiles that effective rank and online kNN are measured on; 0 measures neither."""
     health_reports: int = Field(default=20, ge=1)
@@ -78,6 +82,11 @@ class PretrainConfig(TrainingConfig):
             raise ValueError(
                 f"--micro-batch must be at most the --batch-size of {self.batch_size}, got "
                 f"{self.micro_batch}; leave it out to compute the batch at once"
+            )
+        if self.micro_batch_norm == "frozen" and None in (self.micro_batch, self.start_from):
+            raise ValueError(
+                "micro_batch_norm must be micro without --micro-batch and --start-from, got "
+                "frozen: the moving statistics of drawn weights say nothing; give both"
             )
         if self.dry_run and self.find_temperature:
             raise ValueError("give either --dry-run or --find-temperature, got both")

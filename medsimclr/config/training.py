@@ -11,7 +11,7 @@ __all__ = ["TrainingConfig"]
 
 # Places and machine, which may differ between a run and its continuation. What a place holds counts
 # by its content: the run records digests of store, checkpoint and tables beside this.
-_PLACES = {"store", "out", "run", "split", "label_table"}
+_PLACES = {"store", "out", "run", "start_from", "split", "label_table"}
 _MACHINE = {
     "workers",
     "threads",

@@ -1,4 +1,4 @@
-"""What fine-tuning and distillation take over from the run before."""
+"""What a training takes over from the run before."""
 
 from pathlib import Path
 
@@ -9,12 +9,15 @@ from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.distributed.agreement import on_main
 from medsimclr.distributed.group import Group
+from medsimclr.errors import ConfigError
+from medsimclr.models.simclr import SimCLR
 from medsimclr.training.checkpoint import checkpoint_at, require_checkpoint
 from medsimclr.training.checkpoint_files import Checkpoint
+from medsimclr.training.networks import Network, load_simclr
 from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
 
-__all__ = ["inherited_policy", "source_checkpoint"]
+__all__ = ["inherited_policy", "source_checkpoint", "starting_weights"]
 
 
 def source_checkpoint(run: Path, *, group: Group, progress: Progress) -> Checkpoint:
@@ -42,3 +45,29 @@ def inherited_policy(
     return before.policy, load_recorded_policy(
         before.policy, before.policy_record, options=config.policy_options
     )
+
+
+def starting_weights(run: Path, checkpoint: Checkpoint, network: Network) -> SimCLR:
+    """Load a pretrained network to train on.
+
+    Args:
+        run: the run, for messages.
+        checkpoint: one of its checkpoints.
+        network: what is to be trained; its views may be of another size than the run's.
+
+    Raises:
+        ConfigError: the run's network is another one.
+    """
+    model, before = load_simclr(run, checkpoint=checkpoint)
+    asked = network.model_copy(update={"view_px": before.view_px})
+    differing = [
+        f"{name} {was!r} where {value!r} is asked for"
+        for (name, was), (_, value) in zip(before, asked, strict=True)
+        if was != value
+    ]
+    if differing:
+        raise ConfigError(
+            f"--start-from {str(run)!r} must hold the network that is to be trained, got "
+            f"{', '.join(differing)}; repeat its settings (see its config.toml)."
+        )
+    return model

@@ -4,7 +4,7 @@ Source: arXiv 2006.10029; `google-research/simclr` tf2/run.py. Two views of ever
 NT-Xent over the batch, LARS with warm-up and cosine.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -13,23 +13,25 @@ from medsimclr.augment.policy import policy_record
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import Part, draw_split, read_split
 from medsimclr.data.tile_index import patients_of
-from medsimclr.errors import ConfigError
+from medsimclr.errors import ConfigError, SplitError
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
+from medsimclr.store.schema import RootMeta
 from medsimclr.training.compute import on_device, to_images
 from medsimclr.training.gradient_cache import accumulate_cached
 from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
+from medsimclr.training.inheritance import source_checkpoint, starting_weights
 from medsimclr.training.loop import Observe
 from medsimclr.training.material import Material, check_batch_size, open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
-from medsimclr.training.run_directory import Lineage
+from medsimclr.training.run_directory import Lineage, read_lineage
 from medsimclr.training.run_log import Progress, silent
 from medsimclr.training.session import Session, open_session, share_of
 from medsimclr.training.step import Accumulate, Batch
 from medsimclr.training.tile_training import TileTraining, plan_of, train_on_tiles
 
-__all__ = ["choose_split", "contrastive_gradient", "prepare", "pretrain"]
+__all__ = ["choose_split", "contrastive_gradient", "network_of", "prepare", "pretrain"]
 
 
 def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
@@ -40,7 +42,7 @@ def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
     with open_session(config) as session:
-        training = prepare(config, session)
+        training = prepare(config, session, progress=progress)
         train_on_tiles(
             config,
             session,
@@ -51,40 +53,39 @@ def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
         )
 
 
-def prepare(config: PretrainConfig, session: Session) -> TileTraining[SimCLR]:
+def prepare(
+    config: PretrainConfig, session: Session, *, progress: Progress = silent
+) -> TileTraining[SimCLR]:
     """Open what a pretraining needs and build its network.
 
     Raises:
         ConfigError: settings or split do not fit.
+        NoInputError, IntegrityError: of the run to start from, see `require_checkpoint`.
     """
     policy = load_policy(config.policy, options=config.policy_options)
     material = open_material(config.store)
     split = choose_split(config, material)
     tiles = material.training_tiles(split, where=str(config.split or "drawn from the seed"))
     check_batch_size(config, tiles)
-    network = Network(
-        kind="simclr",
-        depth=config.depth,
-        width=config.width,
-        selective_kernels=config.selective_kernels,
-        stem=stem_for(config.view_px) if config.stem == "auto" else config.stem,
-        head_layers=config.head_layers,
-        view_px=config.view_px,
-        tile_px=material.store.meta.tile_px,
-        mpp=material.store.meta.mpp,
-    )
+    network = network_of(config, material.store.meta)
+    identity = config.identity() | {"precision": session.compute.precision}
+    if config.start_from is None:
+        model = build_simclr(network, seed=config.seed)
+    else:
+        source = source_checkpoint(config.start_from, group=session.group, progress=progress)
+        model = starting_weights(config.start_from, source, network)
+        identity |= {"run": source.identity()}
     lineage = Lineage(
         command="pretrain",
         store_sha256=material.sha256,
         policy=config.policy,
         policy_record=policy_record(policy),
-        patients_unlabelled=patients_in(tiles),
+        patients_unlabelled=sorted({*_seen_before(config), *patients_in(tiles)}),
         patients_labelled=[],
-        identity=config.identity() | {"precision": session.compute.precision},
+        identity=identity,
     )
-    model = on_device(build_simclr(network, seed=config.seed), session.compute.device).train()
     return TileTraining(
-        module=model,
+        module=on_device(model, session.compute.device).train(),
         network=network,
         tiles=tiles,
         policy=policy,
@@ -94,18 +95,53 @@ def prepare(config: PretrainConfig, session: Session) -> TileTraining[SimCLR]:
     )
 
 
+def network_of(config: PretrainConfig, meta: RootMeta) -> Network:
+    """Describe the network that a configuration asks for on the tiles of a store."""
+    return Network(
+        kind="simclr",
+        depth=config.depth,
+        width=config.width,
+        selective_kernels=config.selective_kernels,
+        stem=stem_for(config.view_px) if config.stem == "auto" else config.stem,
+        head_layers=config.head_layers,
+        view_px=config.view_px,
+        tile_px=meta.tile_px,
+        mpp=meta.mpp,
+    )
+
+
 def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Part]:
-    """Return the split that was given, or draw one by patient."""
+    """Return the split that was given, or draw one by patient.
+
+    A patient that the run to start from saw is not drawn for the test.
+
+    Raises:
+        SplitError: there are too few patients, or no test patient is left.
+    """
     if config.split is not None:
         return read_split(config.split)
     if config.test_fraction == 0:
         return dict.fromkeys(patients_of(material.store), "train")
-    return draw_split(
+    drawn = draw_split(
         material.index.patient_N,
         material.index.label_N,
         test_fraction=config.test_fraction,
         seed=config.seed,
     )
+    seen = _seen_before(config)
+    split: dict[str, Part] = {
+        patient: "train" if patient in seen else part for patient, part in drawn.items()
+    }
+    if "test" not in split.values():
+        raise SplitError(
+            f"run {str(config.start_from)!r} saw every patient that was drawn for the test; give "
+            "--seed or --split of that run, or --test-fraction 0."
+        )
+    return split
+
+
+def _seen_before(config: PretrainConfig) -> Sequence[str]:
+    return [] if config.start_from is None else read_lineage(config.start_from).patients_unlabelled
 
 
 def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session) -> Accumulate:

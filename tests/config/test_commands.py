@@ -19,8 +19,8 @@ _FLAGS = {
     "HeatmapConfig": "run store slide out class_name device",
     "InspectConfig": "inputs mpp tile_px stride_px overlap_px edge reader source_mpp",
     "PoliciesConfig": "store policy out view_px seed",
-    "PretrainConfig": "store out epochs batch_size seed device workers policy depth width "
-    "selective_kernels view_px temperature micro_batch find_temperature dry_run split "
+    "PretrainConfig": "store out epochs batch_size seed device workers start_from policy depth "
+    "width selective_kernels view_px temperature micro_batch find_temperature dry_run split "
     "test_fraction",
     "TileConfig": "inputs out mpp tile_px annotations slides_csv codec source_mpp stride_px "
     "overlap_px edge reader min_tissue max_ink max_blank min_focus preview workers overwrite "

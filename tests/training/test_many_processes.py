@@ -35,7 +35,7 @@ def _first_step(
     session = Session(_COMPUTE, group)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(resnet, "_BASE_CHANNELS", 8)
-        training = prepare(config, session)
+        training = prepare(config.model_copy(update={"start_from": None}), session)
     # In float64 what differs is an error and not rounding; views are the same bytes.
     model = training.module.double()
     synchronise_batch_norm(model, group)
@@ -80,6 +80,8 @@ def test_a_pretraining_step_of_two_processes_is_that_of_one(
         test_fraction=0,
         micro_batch=micro_batch,
         micro_batch_norm=statistics,
+        # Demanded with frozen statistics, which are those of drawn weights here.
+        start_from=tmp_path / "not-read" if statistics == "frozen" else None,
     )
     alone = _first_step(SINGLE, config, rows)
     for together in processes.run(_first_step, config, size=2):

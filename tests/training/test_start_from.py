@@ -1,0 +1,104 @@
+"""`pretrain --start-from RUN`: the weights of a run to begin with, and what it saw."""
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.errors import ConfigError, SplitError
+from medsimclr.training.checkpoint import require_checkpoint
+from medsimclr.training.checkpoint_files import WEIGHTS
+from medsimclr.training.pretrain import pretrain
+from medsimclr.training.run_directory import read_lineage, run_split
+from tests.tiny_store import write_tiny_store
+
+SMALL = {
+    "workers": 0,
+    "device": "cpu",
+    "precision": "fp32",
+    "batch_size": 8,
+    "epochs": 1,
+    "view_px": 36,
+    "policy": "simclr",
+    "health_tiles": 0,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return write_tiny_store(tmp_path_factory.mktemp("store") / "tiny.zarr")
+
+
+@pytest.fixture(scope="module")
+def before(store, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "before"
+    pretrain(PretrainConfig(**SMALL, store=store, out=out))
+    return out
+
+
+def _weights(run):
+    return load_file(require_checkpoint(run).folder / WEIGHTS)
+
+
+def test_a_run_begins_with_the_weights_of_another(store, before, tmp_path):
+    """At a rate of almost nothing the weights stay those of the first run, not of the seed."""
+    after = tmp_path / "after"
+    settings = SMALL | {"view_px": 40, "base_lr": 1e-30, "weight_decay": 0.0}
+    pretrain(PretrainConfig(**settings, store=store, out=after, start_from=before))
+    expected, found = _weights(before), _weights(after)
+    learnt = [name for name in expected if name.endswith((".weight", ".gamma"))]
+    assert learnt
+    for name in learnt:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0, msg=name)
+    assert read_lineage(after).identity["run"] == require_checkpoint(before).identity()
+
+
+def test_frozen_batch_norm_keeps_the_statistics_of_the_first_run(store, before, tmp_path):
+    after = tmp_path / "after"
+    settings = {**SMALL, "micro_batch": 4, "micro_batch_norm": "frozen"}
+    pretrain(PretrainConfig(**settings, store=store, out=after, start_from=before))
+    expected, found = _weights(before), _weights(after)
+    statistics = [name for name in expected if "moving" in name or "running" in name]
+    assert statistics
+    for name in statistics:
+        torch.testing.assert_close(found[name], expected[name], rtol=0, atol=0, msg=name)
+
+
+def test_what_the_first_run_saw_is_never_drawn_for_the_test_and_stays_recorded(
+    store, before, tmp_path
+):
+    seen = set(read_lineage(before).patients_unlabelled)
+    after = tmp_path / "after"
+    smaller = {**SMALL, "test_fraction": 0.5}
+    pretrain(PretrainConfig(**smaller, store=store, out=after, start_from=before))
+    tested = {patient for patient, part in run_split(after).items() if part == "test"}
+    assert tested
+    assert not tested & seen
+    assert set(read_lineage(after).patients_unlabelled) >= seen
+
+
+def test_a_first_run_that_saw_all_patients_leaves_no_test(store, tmp_path):
+    before = tmp_path / "before"
+    pretrain(PretrainConfig(**SMALL, store=store, out=before, test_fraction=0))
+    config = PretrainConfig(**SMALL, store=store, out=tmp_path / "after", start_from=before)
+    with pytest.raises(SplitError, match=r"saw every patient that was drawn .* --test-fraction 0"):
+        pretrain(config)
+    assert not config.out.exists()
+
+
+def test_another_network_is_refused(store, before, tmp_path):
+    config = PretrainConfig(
+        **SMALL, store=store, out=tmp_path / "after", start_from=before, head_layers=2, depth=34
+    )
+    with pytest.raises(
+        ConfigError,
+        match=r"got depth 18 where 34 is asked for, head_layers 3 where 2 is asked for; repeat",
+    ):
+        pretrain(config)
+    assert not config.out.exists()
+
+
+@pytest.mark.parametrize("changes", [{"micro_batch": 4}, {"start_from": "run"}, {}])
+def test_frozen_batch_norm_needs_trained_weights_and_micro_batches(changes):
+    with pytest.raises(ValueError, match="the moving statistics of drawn weights say nothing"):
+        PretrainConfig(**SMALL, store="s", out="o", micro_batch_norm="frozen", **changes)
