@@ -54,7 +54,7 @@ def step_cpu_seconds(config: PretrainConfig, *, n_steps: int) -> float:
     def progress(done: int, total: int, line: str) -> None:
         if done:
             clock.tick()
-        if done == min(n_steps + _WARM_UP_STEPS + 1, total):
+        if done and done == min(n_steps + _WARM_UP_STEPS + 1, total):
             raise _EnoughStepsError
 
     with suppress(_EnoughStepsError):

@@ -133,7 +133,7 @@ def _measure(config: PretrainConfig, given: argparse.Namespace, rival: Path | No
 
 
 def _print_times(rounds: Rounds, *, n_images: int) -> None:
-    print(f"{'ms a step':32} {'median':>8} {'min':>8} {'max':>8} {'CPU':>8} {'images/s':>9}")
+    print(f"{'ms a step':32} {'median':>8} {'min':>8} {'max':>8} {'CPU':>8} {'views/s':>9}")
     for name, steps in (
         ("from the store", rounds.store),
         ("in memory", rounds.memory),

@@ -77,7 +77,7 @@ def chance_levels(batch_size: int) -> str:
         batch_size: B pairs of all processes.
     """
     return (
-        f"knowing nothing would be: loss {2 * math.log(2 * batch_size - 1):.4g}, accuracy "
+        f"at chance: loss {2 * math.log(2 * batch_size - 1):.4g}, accuracy "
         f"{1 / batch_size:.2g}, entropy {math.log(batch_size):.3g}"
     )
 

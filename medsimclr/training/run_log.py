@@ -59,6 +59,7 @@ class RunLog:
         self._images_per_step = images_per_step
         self._log_seconds = log_seconds
         self._progress = progress
+        self._shown: set[str] = set()
         self._start = self._said = time.monotonic()
         self._start_step = start_step
 
@@ -69,7 +70,10 @@ class RunLog:
         self._start = self._said = time.monotonic()
 
     def step(self, step: int, values: Mapping[str, float], warnings: Sequence[str] = ()) -> None:
-        """Log the step that makes `step` steps done; warnings are shown at once."""
+        """Log the step that makes `step` steps done; warnings are shown at once.
+
+        Those of the last step that repeat an earlier one word for word are not shown again.
+        """
         self._write(step, values, warnings)
         now = time.monotonic()
         if now - self._said >= self._log_seconds or step == self._total_steps:
@@ -85,7 +89,9 @@ class RunLog:
         with output_errors(self._path):
             self._file.write(_line_of(row))
         for warning in warnings:
-            self._progress(0, 0, warning)
+            if step < self._total_steps or warning not in self._shown:
+                self._progress(0, 0, warning)
+        self._shown.update(warnings)
         for name, value in values.items():
             self._events.add_scalar(name, value, step)
 

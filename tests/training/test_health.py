@@ -250,14 +250,14 @@ def test_before_the_first_step_is_measured_and_chance_said_but_nothing_judged(st
     assert figures["effective_rank"] == pytest.approx(1, abs=0.01)
     assert "knn_balanced_accuracy" in figures
     assert sentences == []
-    assert lines == ["knowing nothing would be: loss 6.868, accuracy 0.062, entropy 2.77"]
+    assert lines == ["at chance: loss 6.868, accuracy 0.062, entropy 2.77"]
 
 
 def test_chance_is_that_of_a_network_to_which_all_tiles_look_alike():
     z_BD = torch.ones(16, 8)
     loss, accuracy, entropy = nt_xent(z_BD, z_BD, temperature=0.07)
     said = f"loss {loss:.4g}, accuracy {accuracy:.2g}, entropy {entropy:.3g}"
-    assert chance_levels(16) == f"knowing nothing would be: {said}"
+    assert chance_levels(16) == f"at chance: {said}"
 
 
 def test_the_last_step_repeats_what_has_not_ended(store, tiles):
@@ -303,7 +303,7 @@ def test_watching_changes_no_bit_of_the_training(store, tmp_path):
     alone, _ = pretrain_shortly(store, tmp_path / "alone", health_tiles=0)
     digests = {require_checkpoint(config.out).weights_sha256 for config in (watched, alone)}
     assert len(digests) == 1
-    assert lines == ["knowing nothing would be: loss 5.416, accuracy 0.12, entropy 2.08"]
+    assert lines == ["at chance: loss 5.416, accuracy 0.12, entropy 2.08"]
     before, *_, figures = read_metrics(watched.out)
     assert before.keys() == {"step", "effective_rank", "knn_balanced_accuracy"}
     assert [row["step"] for row in read_metrics(watched.out)] == list(range(8))

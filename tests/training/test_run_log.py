@@ -71,3 +71,13 @@ def test_progress_counts_views_from_the_first_step_on(tmp_path, monkeypatch):
     log.step(2, {"loss": 2.5})
     log.close()
     assert lines == [(2, 2, "loss 2.5 · 4 views/s · 0 s left")]
+
+
+def test_a_warning_that_the_last_step_repeats_is_logged_and_not_shown_again(tmp_path):
+    lines = []
+    log = _log(tmp_path, start_step=0, total_steps=4, progress=lambda *said: lines.append(said[2]))
+    for step, warnings in enumerate([["a"], [], ["a"], ["a", "b"]], start=1):
+        log.step(step, {"loss": 2.5}, warnings)
+    log.close()
+    assert lines[:-1] == ["a", "a", "b"]
+    assert read_metrics(tmp_path)[-1]["warnings"] == ["a", "b"]
