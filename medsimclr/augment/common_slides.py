@@ -61,10 +61,10 @@ COMMON_SLIDES: tuple[SlideStain, ...] = tuple(map(_slide_stain, _TABLE.strip().s
 
 COMMON_TEMPLATES = TemplateStatistics(
     lab=SpaceStatistics(
-        mean_center=(65.39, 23.08, -13.35),
-        mean_spread=(5.514, 10.89, 8.496),
-        std_center=(10.51, 9.012, 7.149),
-        std_spread=(2.663, 3.179, 3.322),
+        mean_center=(65.46, 23.1, -13.37),
+        mean_spread=(5.514, 10.89, 8.513),
+        std_center=(10.52, 9.003, 7.148),
+        std_spread=(2.67, 3.174, 3.324),
     ),
     hed=SpaceStatistics(
         mean_center=(0.3626, 0.2012, 0.2787),

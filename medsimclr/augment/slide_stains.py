@@ -60,7 +60,8 @@ class SlideStains:
     def exchange_matrix(self, source: int, target: int) -> NDArray[np.float64]:
         """Return the matrix of `stain.change_density` that shows one slide in another's stains.
 
-        Concentrations are scaled by the ratio of the maxima.
+        Concentrations are scaled by the ratio of the maxima, kept between 1/2 and 2: a wrong guess
+        of the source would else make faint stains of glass.
         """
-        gain_3 = self._maxima_S3[target] / self._maxima_S3[source]
+        gain_3 = np.clip(self._maxima_S3[target] / self._maxima_S3[source], 0.5, 2.0)
         return np.asarray((self._from_od_S33[source] * gain_3) @ self._to_od_S33[target])
