@@ -25,7 +25,7 @@ _every_policy = pytest.mark.parametrize("name", _STAIN_ALONE)
 
 def _real_tiles(folder):
     paths = sorted(path for path in folder.rglob("*") if path.suffix in {".jpg", ".jpeg"})
-    for path in paths[:: max(1, len(paths) // 8)]:
+    for path in paths[:: max(1, len(paths) // 24)]:
         yield np.asarray(Image.open(path).convert("RGB"))[:224, :224]
 
 
@@ -39,10 +39,10 @@ def _stain_alone(name):
 def test_less_than_one_percent_of_real_tissue_is_clipped(shared_data, name, folder):
     compose = _stain_alone(name)
     clipped = []
-    for tile_HW3 in _real_tiles(shared_data / folder):
+    for tile, tile_HW3 in enumerate(_real_tiles(shared_data / folder)):
         is_tissue_HW = OD_OF_LEVEL[tile_HW3].mean(axis=2) > 0.15
-        for view in range(4):
-            view_HW3 = apply_seeded(compose, tile_HW3, seed=(0, 0, 0, view))
+        for view in range(2):
+            view_HW3 = apply_seeded(compose, tile_HW3, seed=(0, 0, tile, view))
             is_new_HW3 = (view_HW3 == 255) & (tile_HW3 < 255) | (view_HW3 == 0) & (tile_HW3 > 0)
             clipped.append(is_new_HW3.any(axis=2)[is_tissue_HW].mean())
 
