@@ -28,7 +28,7 @@ from PIL import Image
 
 from medsimclr.augment.discovery import installed_policies, load_policy
 from medsimclr.augment.policy import apply_seeded
-from medsimclr.augment.transforms import StainJitter
+from medsimclr.augment.stain import jitter_stain
 
 _TILE_PX = 256
 _VIEW_PX = 224
@@ -48,12 +48,23 @@ def read_tiles(folder: Path) -> list[NDArray[np.uint8]]:
 
 
 def operations() -> dict[str, _Draw]:
-    """Return the changes of stain by name, ours first."""
-    jitter = StainJitter(gain_sigma=0.2, offset_sigma=0.1, p=1.0)
+    """Return the changes of stain by name, ours first: what is done to the pixels, draws apart."""
+    generator = np.random.default_rng(0)
+    gains_N3 = itertools.cycle(generator.uniform(0.8, 1.2, (64, 3)).tolist())
+    offsets_N3 = itertools.cycle(generator.uniform(-0.1, 0.1, (64, 3)).tolist())
+    # The transform of the policies keeps this memory too.
+    scratch_2HW3 = np.empty((2, _VIEW_PX, _VIEW_PX, 3), dtype=np.float32)
     he_stain = A.HEStain(method="preset", p=1.0)
     found: dict[str, _Draw] = {
-        "stain jitter": lambda tile_HW3: jitter(image=tile_HW3),
-        "albumentations HEStain preset": lambda tile_HW3: he_stain(image=tile_HW3),
+        "stain jitter": lambda tile_HW3: jitter_stain(
+            tile_HW3,
+            gain_HED=next(gains_N3),
+            offset_HED=next(offsets_N3),
+            scratch_2HW3=scratch_2HW3,
+        ),
+        "albumentations HEStain preset": lambda tile_HW3: he_stain.apply(
+            tile_HW3, **he_stain.get_params_dependent_on_data({}, {"image": tile_HW3})
+        ),
     }
     if importlib.util.find_spec("skimage"):
         color = importlib.import_module("skimage.color")
