@@ -29,8 +29,8 @@ ColorSpace = Literal["lab", "hed", "hsv"]
 _UNIT_OF_LEVEL = (np.arange(256.0) / 255.0).astype(np.float32)
 _OD_OF_LEVEL = OD_OF_LEVEL.astype(np.float32)
 _BRIGHTEST_OF_LEVEL = np.round(255.0 * np.exp(-KEPT_OD * OD_OF_LEVEL)).astype(np.uint8)
-# A template's change is large, so that grey glass must not begin to take part: LC25000's has 0.11.
-_GLASS_OD, _TISSUE_OD = 0.12, 0.28
+# A template's change is large, so that grey glass must not begin to take part: LC25000's has up to 0.15.
+_GLASS_OD, _TISSUE_OD = 0.16, 0.30
 _TO_PRESENCE = np.array([[1 / 3, 1 / 3, 1 / 3, -_GLASS_OD]]) / (_TISSUE_OD - _GLASS_OD)
 _FROM_OD = np.linalg.inv(HED_TO_OD)
 _FIRST_HUE = 120.0

@@ -61,22 +61,22 @@ COMMON_SLIDES: tuple[SlideStain, ...] = tuple(map(_slide_stain, _TABLE.strip().s
 
 COMMON_TEMPLATES = TemplateStatistics(
     lab=SpaceStatistics(
-        mean_center=(65.46, 23.1, -13.37),
-        mean_spread=(5.514, 10.89, 8.513),
-        std_center=(10.52, 9.003, 7.148),
-        std_spread=(2.67, 3.174, 3.324),
+        mean_center=(63.9, 23.88, -14.1),
+        mean_spread=(5.276, 11.01, 8.98),
+        std_center=(9.988, 8.64, 6.86),
+        std_spread=(2.675, 3.025, 2.99),
     ),
     hed=SpaceStatistics(
-        mean_center=(0.3626, 0.2012, 0.2787),
-        mean_spread=(0.1789, 0.1739, 0.1528),
-        std_center=(0.2655, 0.1595, 0.1313),
-        std_spread=(0.1581, 0.0891, 0.06194),
+        mean_center=(0.3879, 0.2091, 0.2888),
+        mean_spread=(0.1895, 0.179, 0.1572),
+        std_center=(0.2673, 0.1601, 0.1308),
+        std_spread=(0.1602, 0.09043, 0.06182),
     ),
     hsv=SpaceStatistics(
-        mean_center=(183, 0.267, 0.7698),
-        mean_spread=(19.29, 0.1127, 0.05705),
-        std_center=(25.23, 0.101, 0.09902),
-        std_spread=(17.01, 0.03286, 0.02765),
+        mean_center=(181.4, 0.2773, 0.7577),
+        mean_spread=(19.46, 0.1148, 0.05812),
+        std_center=(22.8, 0.0984, 0.09697),
+        std_spread=(14.62, 0.0305, 0.02786),
     ),
 )
 """Distributions over the same slides, and those whose vectors were not believed."""
