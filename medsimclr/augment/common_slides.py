@@ -61,22 +61,22 @@ COMMON_SLIDES: tuple[SlideStain, ...] = tuple(map(_slide_stain, _TABLE.strip().s
 
 COMMON_TEMPLATES = TemplateStatistics(
     lab=SpaceStatistics(
-        mean_center=(63.9, 23.88, -14.1),
-        mean_spread=(5.276, 11.01, 8.98),
-        std_center=(9.988, 8.64, 6.86),
-        std_spread=(2.675, 3.025, 2.99),
+        mean_center=(62.47, 24.48, -14.67),
+        mean_spread=(5.068, 11.11, 9.323),
+        std_center=(9.56, 8.42, 6.692),
+        std_spread=(2.672, 2.96, 2.758),
     ),
     hed=SpaceStatistics(
-        mean_center=(0.3879, 0.2091, 0.2888),
-        mean_spread=(0.1895, 0.179, 0.1572),
-        std_center=(0.2673, 0.1601, 0.1308),
-        std_spread=(0.1602, 0.09043, 0.06182),
+        mean_center=(0.4125, 0.2153, 0.2991),
+        mean_spread=(0.1992, 0.1839, 0.1613),
+        std_center=(0.2693, 0.1618, 0.1305),
+        std_spread=(0.1623, 0.09209, 0.06179),
     ),
     hsv=SpaceStatistics(
-        mean_center=(181.4, 0.2773, 0.7577),
-        mean_spread=(19.46, 0.1148, 0.05812),
-        std_center=(22.8, 0.0984, 0.09697),
-        std_spread=(14.62, 0.0305, 0.02786),
+        mean_center=(180.4, 0.2864, 0.7461),
+        mean_spread=(19.61, 0.1163, 0.05908),
+        std_center=(21.37, 0.0967, 0.09516),
+        std_spread=(13.29, 0.02926, 0.02798),
     ),
 )
 """Distributions over the same slides, and those whose vectors were not believed."""

@@ -70,6 +70,6 @@ def change_channels_loops(image_HW3, space, gain, offset):
             moved = from_space(np.array(to_space(rgb)) * gain + offset)
             od = -np.log(np.maximum(rgb, 1.0) / 255.0)
             limited = np.minimum(np.clip(moved, 0.0, 255.0), 255.0 * np.exp(-0.5 * od))
-            presence = min(max((od.mean() - 0.16) / (0.30 - 0.16), 0.0), 1.0)
+            presence = min(max((od.mean() - 0.20) / (0.32 - 0.20), 0.0), 1.0)
             changed_HW3[row, column] = rgb + presence * (limited - rgb)
     return changed_HW3
