@@ -159,12 +159,10 @@ class StainTemplate(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentatio
         over_slides = getattr(self.statistics, space)
         template_mean_3 = over_slides.mean_center + normal_23[0] * over_slides.mean_spread
         template_std_3 = over_slides.std_center + normal_23[1] * over_slides.std_spread
-        gain_3 = np.clip(template_std_3 / np.maximum(std_3, 1e-6), 0.5, 2.0)
-        offset_3 = template_mean_3 - gain_3 * mean_3
-        gain_3 = 1.0 + self.strength * (gain_3 - 1.0)
-        return change_channels(
-            img, space=space, gain=gain_3.tolist(), offset=(self.strength * offset_3).tolist()
-        )
+        # As a power, twice the strength is no contrast of 0 where the template has half of it.
+        gain_3 = np.clip(template_std_3 / np.maximum(std_3, 1e-6), 0.5, 2.0) ** self.strength
+        offset_3 = mean_3 + self.strength * (template_mean_3 - mean_3) - gain_3 * mean_3
+        return change_channels(img, space=space, gain=gain_3.tolist(), offset=offset_3.tolist())
 
 
 class Focus(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
