@@ -52,8 +52,9 @@ def show_progress(what: str) -> Iterator[Report]:
 
 
 def print_lines(lines: Sequence[str]) -> None:
-    """Write lines of a result to stdout."""
+    """Write lines of a result to stdout, at once."""
     sys.stdout.write("".join(f"{line}\n" for line in lines))
+    sys.stdout.flush()
 
 
 def print_json(value: Any) -> None:

@@ -17,15 +17,7 @@ __all__ = ["command"]
 
 def _run(config: PretrainConfig, as_json: bool) -> None:
     if config.dry_run:
-        from medsimclr.training.dry_run import dry_run
-
-        plan = dry_run(config)
-        if not is_speaker():
-            return
-        if as_json:
-            print_json(plan.record())
-        else:
-            print_lines(plan.lines())
+        _dry_run(config, as_json)
         return
     remember_signals()
     if config.find_temperature:
@@ -36,6 +28,23 @@ def _run(config: PretrainConfig, as_json: bool) -> None:
     with show_progress("pretrain") as progress:
         pretrain(config, progress=progress)
     print_training_result(config.out, as_json=as_json)
+
+
+def _dry_run(config: PretrainConfig, as_json: bool) -> None:
+    from medsimclr.training.dry_run import dry_run
+
+    def print_line(done: int, total: int, line: str) -> None:
+        if is_speaker():
+            print_lines([line])
+
+    if not as_json:
+        # The lines are the result, each of them at once: it may be the last before the memory ends.
+        dry_run(config, progress=print_line)
+        return
+    with show_progress("pretrain") as progress:
+        planned = dry_run(config, progress=progress)
+    if is_speaker():
+        print_json(planned.record())
 
 
 def _find_temperature(config: PretrainConfig, as_json: bool) -> None:

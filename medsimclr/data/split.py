@@ -5,6 +5,7 @@ A split is a table `patient,split` with the values train and test: a person can 
 
 import csv
 import io
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal, cast
@@ -24,6 +25,8 @@ __all__ = [
     "is_in",
     "read_split",
     "require_labels",
+    "require_part",
+    "strangers_note",
     "write_split",
 ]
 
@@ -117,8 +120,55 @@ def check_split(split: Split, patients: Sequence[str], *, where: str) -> None:
     if missing:
         raise SplitError(
             f"split {where!r} must name every patient of the store, got no part for {missing[0]!r} "
-            f"({len(missing)} missing); add them as train or test."
+            f"({len(missing)} missing); add them as train or test{_strangers(split, patients)}."
         )
+
+
+def require_part(part: Part, split: Split, patients: Sequence[str], *, where: str) -> None:
+    """Refuse a split that leaves a part of the store empty; a patient never seen is test.
+
+    Raises:
+        SplitError: no patient of the store is in `part`.
+    """
+    if all(split.get(patient, "test") != part for patient in patients):
+        raise SplitError(
+            f"split {where!r} must leave the {part} part a patient of the store, got none of "
+            f"{len(set(patients))}; give another split{_strangers(split, patients)}."
+        )
+
+
+def strangers_note(split: Split, patients: Sequence[str], *, where: str) -> str | None:
+    """Say which patients of a split the store does not have; None where it has them all.
+
+    That is no error: one table may serve several stores.
+    """
+    strangers = _strangers(split, patients)
+    if not strangers:
+        return None
+    is_left_out = "test" in split.values() and all(split.get(p) == "train" for p in patients)
+    no_test = "; no test patient of it is here" if is_left_out else ""
+    return f"note on split {where!r}{strangers}{no_test}."
+
+
+def _strangers(split: Split, patients: Sequence[str]) -> str:
+    """Return the end of a sentence on a split, empty where the store has all its patients."""
+    strangers = sorted(split.keys() - set(patients))
+    if not strangers:
+        return ""
+    shown = ", ".join(map(repr, strangers[:3])) + (", ..." if len(strangers) > 3 else "")
+    said = f": {len(strangers)} of its {len(split)} patients are not in the store ({shown})"
+    own = {_spelling(patient): patient for patient in patients}
+    for stranger in strangers:
+        if _spelling(stranger) in own:
+            twin = own[_spelling(stranger)]
+            said += f"; {stranger!r} differs from the store's {twin!r} only in its spelling"
+            return f"{said} (case, spaces or leading zeros)"
+    return said
+
+
+def _spelling(patient: str) -> str:
+    """Return what is left of a name without the case, spaces and leading zeros of it."""
+    return re.sub(r"(?<!\d)0+(?=\d)", "", "".join(patient.split()).casefold())
 
 
 def is_in(part: Part, patient_N: npt.NDArray[np.str_], split: Split) -> npt.NDArray[np.bool_]:

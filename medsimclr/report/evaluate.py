@@ -17,8 +17,15 @@ import numpy.typing as npt
 
 from medsimclr.config.base import difference, dump_toml
 from medsimclr.config.evaluate import EvaluateConfig
-from medsimclr.data.split import Split, is_in, read_split, require_labels
-from medsimclr.data.tile_index import TileIndex
+from medsimclr.data.split import (
+    Split,
+    is_in,
+    read_split,
+    require_labels,
+    require_part,
+    strangers_note,
+)
+from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError, PolicyError, SplitError
 from medsimclr.evaluation.result import Evaluation, ModelRow, model_row, to_json
 from medsimclr.files.atomic import output_errors, write_json, write_text
@@ -60,6 +67,7 @@ def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluati
     lineages = [read_lineage(run) for run in config.runs]
     split = read_split(config.split) if config.split else run_split(config.runs[0])
     material = open_material(config.store)
+    _check_test(config, material, split, progress)
     checkpoints = [require_checkpoint(run, progress=progress) for run in config.runs]
     loaded = _load_runs(config.runs, checkpoints, material)
     network = loaded[0][1]
@@ -86,6 +94,16 @@ def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluati
         )
         _write(config.out, evaluation, material, test, next(iter(predicted.values())))
     return evaluation
+
+
+def _check_test(
+    config: EvaluateConfig, material: Material, split: Split, progress: Progress
+) -> None:
+    where, patients = str(config.split or config.runs[0] / "split.csv"), patients_of(material.store)
+    require_part("test", split, patients, where=where)
+    note = strangers_note(split, patients, where=where) if config.split else None
+    if note is not None:
+        progress(0, 0, note)
 
 
 def _claim(

@@ -1,40 +1,70 @@
 """`medsimclr pretrain --dry-run`: what would be trained and how long, with nothing written.
 
 Three real steps are computed: what does not fit the memory, or gives no finite loss at once, is
-noticed here and not after hours in the queue of a cluster.
+noticed here and not after hours in the queue of a cluster. What is known is said before what may
+end the process is done: no process outlives a system that runs out of memory.
 """
 
+import re
+import resource
+import sys
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.data.split import is_in
+from medsimclr.errors import ConfigError
 from medsimclr.files.output_folder import check_output_folder
 from medsimclr.models.simclr import SimCLR
+from medsimclr.store.reader import read_root_meta
+from medsimclr.training.material import open_material, patients_in
+from medsimclr.training.networks import Network, build_simclr
 from medsimclr.training.plan import Plan
-from medsimclr.training.pretrain import contrastive_gradient, prepare
+from medsimclr.training.pretrain import contrastive_gradient, network_of, prepare
 from medsimclr.training.run_directory import check_run
-from medsimclr.training.run_log import format_seconds
+from medsimclr.training.run_log import Progress, format_seconds, silent
 from medsimclr.training.session import Session, open_session
 from medsimclr.training.step import take_step
 from medsimclr.training.tile_training import TileTraining, load_share, set_up
 
-__all__ = ["DryRun", "dry_run"]
+__all__ = ["Cost", "Course", "DryRun", "NetworkSize", "dry_run"]
 
 _N_STEPS = 3
 
 
 @dataclass(frozen=True)
-class DryRun:
-    """A pretraining as it would be."""
+class NetworkSize:
+    """What is known before anything is built."""
 
-    tiles: int
-    patients: int
     encoder_parameters: int
     head_parameters: int
     stem: str
+    weights_mb: float
+    """Weights with their gradients and momentum, MB of 10^6 bytes; activations come on top."""
+
+    def lines(self) -> list[str]:
+        """Return what a person reads."""
+        millions = (self.encoder_parameters / 1e6, self.head_parameters / 1e6)
+        return [
+            f"encoder {millions[0]:.2f} M parameters ({self.stem} stem), head {millions[1]:.2f} M: "
+            f"{self.weights_mb:.0f} MB with gradients and momentum, and activations on top"
+        ]
+
+
+@dataclass(frozen=True)
+class Course:
+    """On what a training would be done, and how; known before the first step."""
+
+    tiles: int
+    patients: int
+    test_tiles: int
+    test_patients: int
     steps: int
     warmup_steps: int
     peak_lr: float
@@ -42,62 +72,134 @@ class DryRun:
     precision: str
     threads: int
     processes: int
-    seconds_per_step: float
-    """Of the last of a few steps; the first ones are slower than those of a run."""
-    gpu_memory_mb: float | None
-    """Peak of this process's GPU; None on a CPU."""
-
-    def record(self) -> dict[str, Any]:
-        """Return everything as JSON values."""
-        return asdict(self)
 
     def lines(self) -> list[str]:
         """Return what a person reads."""
-        millions = (self.encoder_parameters / 1e6, self.head_parameters / 1e6)
-        memory = "" if self.gpu_memory_mb is None else f", {self.gpu_memory_mb:.0f} MB of the GPU"
-        whole = format_seconds(self.steps * self.seconds_per_step)
         return [
-            f"would train on {self.tiles} tiles of {self.patients} patients",
-            f"encoder {millions[0]:.2f} M parameters ({self.stem} stem), head {millions[1]:.2f} M",
+            f"would train on {self.tiles} tiles of {self.patients} patients, and keep "
+            f"{self.test_tiles} tiles of {self.test_patients} for the test",
             f"{self.steps} steps, {self.warmup_steps} of them warm-up to a rate of "
             f"{self.peak_lr:.4g}",
             f"{self.processes} process(es) on {self.device}, {self.precision}, {self.threads} "
-            f"thread(s){memory}",
-            f"{self.seconds_per_step:.2g} s a step: about {whole}",
+            "thread(s)",
         ]
 
 
-def dry_run(config: PretrainConfig) -> DryRun:
+@dataclass(frozen=True)
+class Cost:
+    """What a few steps took."""
+
+    seconds_per_step: float
+    """Of the last one; the first ones are slower than those of a run."""
+    memory_mb: float
+    """Most memory that this process had at once, MB of 10^6 bytes, without what the processes that
+    read tiles have; on a CPU the network's is in it."""
+    gpu_memory_mb: float | None
+    """Peak of this process's GPU; None on a CPU."""
+
+    def lines(self, n_steps: int) -> list[str]:
+        """Return what a person reads of a training of `n_steps`."""
+        whole = format_seconds(n_steps * self.seconds_per_step)
+        on_gpu = "" if self.gpu_memory_mb is None else f", {self.gpu_memory_mb:.0f} MB of the GPU"
+        return [
+            f"{self.seconds_per_step:.2g} s a step: about {whole}; at most {self.memory_mb:.0f} MB "
+            f"of memory{on_gpu}"
+        ]
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """A pretraining as it would be."""
+
+    size: NetworkSize
+    course: Course
+    cost: Cost
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {**asdict(self.size), **asdict(self.course), **asdict(self.cost)}
+
+
+def dry_run(config: PretrainConfig, *, progress: Progress = silent) -> DryRun:
     """Check a pretraining and compute the first steps of it; nothing is written.
 
+    Args:
+        config: the pretraining.
+        progress: shows what a person reads, each line as soon as it is known.
+
     Raises:
-        ConfigError: settings, split or an output that is there do not fit.
+        ConfigError: settings, split, memory or an output that is there do not fit.
         NonFiniteLossError: see `take_step`.
     """
+
+    def say(lines: Sequence[str]) -> None:
+        for line in lines:
+            progress(0, 0, line)
+
     check_output_folder(config.out)
-    with open_session(config) as session:
-        training = prepare(config, session)
+    with open_session(config) as session, _fitting_memory():
+        size = _size(network_of(config, read_root_meta(config.store)))
+        say(size.lines())
+        training = prepare(config, session, progress=progress)
         check_run(config.out, training.lineage)
         plan, optimizer = set_up(config, session, training)
-        seconds = _seconds_per_step(config, session, training, plan, optimizer)
-        device = session.compute.device
-        is_cuda = device.type == "cuda"
-        return DryRun(
-            tiles=len(training.tiles),
-            patients=len(training.lineage.patients_unlabelled),
-            encoder_parameters=_n_parameters(training.module.encoder),
-            head_parameters=_n_parameters(training.module.head),
-            stem=training.network.stem,
-            steps=plan.total_steps,
-            warmup_steps=plan.warmup_steps,
-            peak_lr=plan.peak_lr,
-            device=str(device),
-            precision=session.compute.precision,
-            threads=torch.get_num_threads(),
-            processes=session.group.size,
-            seconds_per_step=seconds,
-            gpu_memory_mb=torch.cuda.max_memory_allocated(device) / 1e6 if is_cuda else None,
+        course = _course(config, session, training, plan)
+        say(course.lines())
+        cost = Cost(
+            seconds_per_step=_seconds_per_step(config, session, training, plan, optimizer),
+            memory_mb=_peak_memory_mb(),
+            gpu_memory_mb=_peak_gpu_memory_mb(session.compute.device),
         )
+        say(cost.lines(course.steps))
+        return DryRun(size=size, course=course, cost=cost)
+
+
+@contextmanager
+def _fitting_memory() -> Iterator[None]:
+    """Turn memory that was refused into advice; a system that kills instead lets nobody speak."""
+    try:
+        yield
+    except RuntimeError as error:
+        fact = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
+        if fact is None:
+            raise
+        raise ConfigError(
+            "network and activations must fit the memory, got a refusal when the steps "
+            f"tried to allocate {fact[1]}; lower --batch-size or --view-px, or give --micro-batch "
+            "or --set recompute=true."
+        ) from error
+
+
+def _size(network: Network) -> NetworkSize:
+    with torch.device("meta"):
+        model = build_simclr(network, seed=0)
+    weights = list(model.parameters())
+    return NetworkSize(
+        encoder_parameters=sum(weight.numel() for weight in model.encoder.parameters()),
+        head_parameters=sum(weight.numel() for weight in model.head.parameters()),
+        stem=network.stem,
+        weights_mb=3 * sum(weight.nbytes for weight in weights) / 1e6,
+    )
+
+
+def _course(
+    config: PretrainConfig, session: Session, training: TileTraining[SimCLR], plan: Plan
+) -> Course:
+    index = open_material(config.store).index
+    test = index.select(is_in("test", index.patient_N, training.split))
+    return Course(
+        tiles=len(training.tiles),
+        patients=len(patients_in(training.tiles)),
+        test_tiles=len(test),
+        test_patients=len(patients_in(test)),
+        steps=plan.total_steps,
+        warmup_steps=plan.warmup_steps,
+        peak_lr=plan.peak_lr,
+        device=str(session.compute.device),
+        precision=session.compute.precision,
+        threads=torch.get_num_threads(),
+        processes=session.group.size,
+    )
 
 
 def _seconds_per_step(
@@ -117,5 +219,16 @@ def _seconds_per_step(
     return seconds
 
 
-def _n_parameters(module: torch.nn.Module) -> int:
-    return sum(weight.numel() for weight in module.parameters())
+def _peak_memory_mb() -> float:
+    # Not getrusage alone: on Linux a process inherits the peak of the one that started it.
+    status = Path("/proc/self/status")
+    text = status.read_text(encoding="ascii") if status.is_file() else ""
+    peak = re.search(r"^VmHWM:\s*(\d+) kB$", text, re.MULTILINE)
+    if peak is not None:
+        return int(peak[1]) * 1024 / 1e6
+    unit_bytes = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit_bytes / 1e6
+
+
+def _peak_gpu_memory_mb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from medsimclr.config.training import TrainingConfig
-from medsimclr.data.split import Part, check_split, is_in
+from medsimclr.data.split import Part, check_split, is_in, require_part
 from medsimclr.data.tile_index import TileIndex, index_tiles, patients_of
 from medsimclr.errors import ConfigError
 from medsimclr.files.checksum import sha256_of_value
@@ -29,10 +29,12 @@ class Material:
         """Return the tiles of the training patients; `where` names the split in errors.
 
         Raises:
-            SplitError: the split leaves out a patient of the store.
-            ConfigError: it leaves nothing to train on.
+            SplitError: the split leaves out a patient of the store, or all from the training.
+            ConfigError: it leaves a single tile to train on.
         """
-        check_split(split, patients_of(self.store), where=where)
+        patients = patients_of(self.store)
+        check_split(split, patients, where=where)
+        require_part("train", split, patients, where=where)
         chosen = self.index.select(is_in("train", self.index.patient_N, split))
         if len(chosen) < 2:
             raise ConfigError(f"the split leaves {len(chosen)} training tiles; it needs 2 or more.")

@@ -11,7 +11,7 @@ import torch
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.data.split import Part, draw_split, read_split
+from medsimclr.data.split import Part, draw_split, read_split, strangers_note
 from medsimclr.data.tile_index import patients_of
 from medsimclr.errors import ConfigError, SplitError
 from medsimclr.losses.nt_xent import nt_xent
@@ -66,6 +66,9 @@ def prepare(
     material = open_material(config.store)
     split = choose_split(config, material)
     tiles = material.training_tiles(split, where=str(config.split or "drawn from the seed"))
+    note = strangers_note(split, patients_of(material.store), where=str(config.split))
+    if note is not None:
+        progress(0, 0, note)
     check_batch_size(config, tiles)
     network = network_of(config, material.store.meta)
     identity = config.identity() | {"precision": session.compute.precision}

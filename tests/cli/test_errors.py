@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
+from typer.testing import CliRunner
 
+from medsimclr.cli.main import app
 from tests.cli.command import assert_refused, medsimclr
 from tests.tiny_store import write_tiny_store
 
@@ -94,6 +96,33 @@ def test_split_that_forgets_a_patient(place):
     (place / "mine.csv").write_text("patient,split\nP0,train\nP1,test\n")
     result = medsimclr("pretrain", "tiny.zarr", "--out", "x", "--split", "mine.csv", cwd=place)
     assert_refused(result, 2, "split 'mine.csv' must name every patient of the store", "'P2'")
+
+
+def test_split_that_names_patients_of_other_stores_too(place, monkeypatch):
+    monkeypatch.chdir(place)
+    parts = "".join(f"P{i},{'test' if i > 3 else 'train'}\n" for i in range(9))
+    (place / "more.csv").write_text(f"patient,split\n{parts}")
+    note = (
+        "note on split 'more.csv': 3 of its 9 patients are not in the store ('P6', 'P7', 'P8').\n"
+    )
+    words = "pretrain tiny.zarr --out x --split more.csv --batch-size 8 --view-px 32 --dry-run"
+    assert note in CliRunner().invoke(app, [*words.split(), "--workers", "0"]).stdout
+    words = "evaluate pre --store tiny.zarr --out x --split more.csv"
+    assert CliRunner().invoke(app, words.split()).stderr.startswith(note)
+
+
+def test_split_that_leaves_nothing_to_train_or_test_on(place, monkeypatch):
+    monkeypatch.chdir(place)
+    parts = "".join(f"P{i},test\n" for i in range(6))
+    (place / "tests.csv").write_text(f"patient,split\n{parts}Q1,train\n")
+    result = CliRunner().invoke(app, "pretrain tiny.zarr --out x --split tests.csv".split())
+    assert result.exit_code == 2
+    assert "must leave the train part a patient of the store, got none of 6" in result.stderr
+    (place / "trains.csv").write_text(f"patient,split\n{parts.replace('test', 'train')}")
+    words = "evaluate fine --store tiny.zarr --out x --split trains.csv"
+    result = CliRunner().invoke(app, words.split())
+    assert result.exit_code == 2
+    assert "must leave the test part a patient of the store, got none of 6" in result.stderr
 
 
 def test_testing_on_a_patient_trained_on(place):

@@ -11,6 +11,8 @@ from medsimclr.data.split import (
     is_in,
     read_split,
     require_labels,
+    require_part,
+    strangers_note,
     write_split,
 )
 from medsimclr.errors import LabelError, SplitError
@@ -111,6 +113,64 @@ def test_a_split_must_name_every_patient_of_the_store():
         SplitError, match=r"split 'split\.csv' must name every .*no part for 'c' \(2 missing\)"
     ):
         check_split(split, ["a", "d", "c", "b"], where="split.csv")
+
+
+def test_a_split_of_other_patients_says_so_and_how_far_its_spelling_is_off():
+    split = {"007": "train", "p 1": "test", "elsewhere": "test"}
+    with pytest.raises(SplitError) as caught:
+        check_split(split, ["7", "P01"], where="split.csv")
+    assert str(caught.value) == (
+        "split 'split.csv' must name every patient of the store, got no part for '7' (2 missing); "
+        "add them as train or test: 3 of its 3 patients are not in the store ('007', 'elsewhere', "
+        "'p 1'); '007' differs from the store's '7' only in its spelling (case, spaces or leading "
+        "zeros)."
+    )
+
+
+@pytest.mark.parametrize(
+    ("stranger", "own", "is_twin"),
+    [
+        ("p1", "P1", True),
+        ("P001-02", "p1-2", True),
+        ("P 1", "P1", True),
+        ("P10", "P1", False),
+        ("P1", "P100", False),
+        ("0", "00", True),
+        ("1.05", "1.5", True),
+        ("a-0", "a-", False),
+    ],
+)
+def test_names_are_taken_for_one_where_case_spaces_and_leading_zeros_differ(stranger, own, is_twin):
+    note = strangers_note({own: "train", stranger: "train"}, [own], where="s")
+    assert (
+        f"{stranger!r} differs from the store's {own!r} only in its spelling" in note
+    ) == is_twin
+
+
+def test_patients_of_a_split_that_the_store_lacks_are_told_with_three_names():
+    split = {"a": "train", "b": "test", **dict.fromkeys("vwxyz", "test")}
+    assert strangers_note({"a": "train", "b": "test"}, ["a", "b"], where="s.csv") is None
+    assert strangers_note(split, ["a", "b"], where="s.csv") == (
+        "note on split 's.csv': 5 of its 7 patients are not in the store ('v', 'w', 'x', ...)."
+    )
+    assert strangers_note(split, ["a"], where="s.csv") == (
+        "note on split 's.csv': 6 of its 7 patients are not in the store ('b', 'v', 'w', ...); no "
+        "test patient of it is here."
+    )
+
+
+def test_a_part_that_no_patient_of_the_store_is_in_is_refused():
+    split = {"a": "train", "b": "train", "c": "test"}
+    require_part("train", split, ["a", "b"], where="s.csv")
+    require_part("test", split, ["a", "never seen"], where="s.csv")
+    sentence = (
+        "split 's.csv' must leave the test part a patient of the store, got none of 2; give "
+        "another split: 1 of its 3 patients are not in the store ('c')."
+    )
+    with pytest.raises(SplitError, match=f"^{re.escape(sentence)}$"):
+        require_part("test", split, ["a", "b"], where="s.csv")
+    with pytest.raises(SplitError, match="the train part"):
+        require_part("train", split, ["c"], where="s.csv")
 
 
 def test_labels_of_fewer_than_two_classes_are_refused():

@@ -1,9 +1,18 @@
-"""A dry run says what would be, and leaves nothing behind."""
+"""A dry run says what would be, each thing as soon as it is known, and leaves nothing behind."""
 
+import json
+import re
+
+import numpy as np
 import pytest
+import torch
+from typer.testing import CliRunner
 
+from medsimclr.cli.main import app
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import ConfigError
+from medsimclr.models.simclr import SimCLR
+from medsimclr.training import dry_run as module
 from medsimclr.training.dry_run import dry_run
 from medsimclr.training.pretrain import pretrain
 from tests.tiny_store import write_tiny_store
@@ -21,13 +30,92 @@ def config_of(store, out, **changes):
 
 
 def test_it_says_what_would_be_trained_and_writes_nothing(store, tmp_path):
-    planned = dry_run(config_of(store, tmp_path / "run"))
-    assert (planned.tiles, planned.patients) == (48, 4)
-    assert planned.steps == 48 * 2 // 8 + 1
-    assert planned.encoder_parameters == 11_173_056
-    assert planned.seconds_per_step > 0
-    assert "would train on 48 tiles of 4 patients" in planned.lines()
+    lines = []
+    planned = dry_run(
+        config_of(store, tmp_path / "run"), progress=lambda done, total, line: lines.append(line)
+    ).record()
+    assert (planned["tiles"], planned["patients"]) == (48, 4)
+    assert (planned["test_tiles"], planned["test_patients"]) == (24, 2)
+    assert planned["steps"] == 48 * 2 // 8 + 1
+    assert planned["encoder_parameters"] == 11_173_056
+    # Weights, gradients and momentum, of 4 bytes each.
+    n_parameters = 11_173_056 + planned["head_parameters"]
+    assert planned["weights_mb"] == pytest.approx(12 * n_parameters / 1e6)
+    assert planned["seconds_per_step"] > 0
+    assert planned["memory_mb"] > planned["weights_mb"]
+    assert planned["gpu_memory_mb"] is None
+    assert lines[1] == "would train on 48 tiles of 4 patients, and keep 24 tiles of 2 for the test"
+    assert lines[-1].endswith(f"; at most {planned['memory_mb']:.0f} MB of memory")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_memory_is_the_most_that_the_steps_had_at_once(store, tmp_path, monkeypatch):
+    def memory_mb(step_bytes):
+        def steps(*_):
+            return float(np.ones(step_bytes, np.uint8).mean())
+
+        monkeypatch.setattr(module, "_seconds_per_step", steps)
+        return dry_run(config_of(store, tmp_path / "run")).cost.memory_mb
+
+    before_mb = memory_mb(1)
+    n_bytes = round(before_mb * 1e6) + 100_000_000  # the peak is that of the whole process
+    assert n_bytes / 1e6 < memory_mb(n_bytes) < 2 * before_mb + 200
+
+
+def test_sizes_are_said_before_weights_are_made_and_steps_computed(store, tmp_path, monkeypatch):
+    said = []
+
+    def progress(done, total, line):
+        said.append(line)
+
+    def end(*_, **__):
+        raise KeyboardInterrupt
+
+    for victim, n_lines in (("prepare", 1), ("take_step", 4)):
+        said.clear()
+        monkeypatch.setattr(module, victim, end)
+        with pytest.raises(KeyboardInterrupt):
+            dry_run(config_of(store, tmp_path / "run"), progress=progress)
+        monkeypatch.undo()
+        assert len(said) == n_lines
+    assert re.match(r"encoder 11\.17 M parameters \(small stem\), head 0\.59 M: 141 MB", said[0])
+    assert said[2].startswith("13 steps, ")
+
+
+def test_json_is_one_object_and_the_lines_are_beside_it(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(module, "_seconds_per_step", lambda *_: 0.5)
+    words = f"pretrain {store} --out {tmp_path / 'run'} --batch-size 8 --view-px 32 --device cpu"
+    words += " --policy simclr --dry-run"
+    plain = CliRunner().invoke(app, words.split())
+    assert plain.stdout.startswith("encoder 11.17 M")
+    assert plain.stderr == ""
+    as_json = CliRunner().invoke(app, [*words.split(), "--json"])
+    assert json.loads(as_json.stdout)["seconds_per_step"] == 0.5
+    assert as_json.stderr.startswith("encoder 11.17 M")
+
+
+@pytest.mark.parametrize(
+    ("error", "fact"),
+    [
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 64 by"),
+            "tried to allocate 64 by",
+        ),
+        (
+            torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.50 GiB. GPU 0 has"),
+            r"tried to allocate 2\.50 GiB",
+        ),
+    ],
+)
+def test_steps_that_do_not_fit_the_memory_are_refused_with_advice(
+    store, tmp_path, monkeypatch, error, fact
+):
+    def forward(self, images_BCHW):
+        raise error
+
+    monkeypatch.setattr(SimCLR, "forward", forward)
+    with pytest.raises(ConfigError, match=rf"the steps {fact}; lower --batch-size or --view-px"):
+        dry_run(config_of(store, tmp_path / "run"))
 
 
 def test_an_output_of_another_run_is_refused_before_anything_is_computed(store, tmp_path):

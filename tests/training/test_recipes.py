@@ -66,8 +66,8 @@ def test_a_pretraining_recipe_is_dry_run(recipe, store, tmp_path):
         toml=recipe,
     )
     planned = dry_run(config)
-    assert planned.steps == 48 * config.epochs // 8 + 1  # 4 of 6 patients train
-    assert planned.stem == config.stem
+    assert planned.course.steps == 48 * config.epochs // 8 + 1  # 4 of 6 patients train
+    assert planned.size.stem == config.stem
     assert list(tmp_path.iterdir()) == []
 
 
