@@ -9,6 +9,7 @@ __all__ = ["command"]
 
 
 def _run(config: VerifyConfig, as_json: bool) -> None:
+    from medsimclr.store.shard_reader import repair_advice
     from medsimclr.store.verify import verify_store
     from medsimclr.tiling.repair import Repair, repair
 
@@ -32,8 +33,7 @@ def _run(config: VerifyConfig, as_json: bool) -> None:
     if left:
         raise IntegrityError(
             f"{len(left)} of {found.n_slides} slides in {str(config.store)!r} are damaged; "
-            "run `medsimclr verify STORE SLIDES --repair` with the slides that it was made of "
-            "(`medsimclr tile` again, where one was never finished), or restore a copy."
+            f"{repair_advice(config.store)}. `medsimclr tile` again finishes one that never was."
         )
 
 

@@ -24,7 +24,7 @@ from medsimclr.store.schema import (
     SlideMeta,
     read_meta,
 )
-from medsimclr.store.shard_reader import ShardReader
+from medsimclr.store.shard_reader import ShardReader, repair_advice
 
 __all__ = ["TileStore", "committed_slides", "read_root_meta", "read_slide_meta"]
 
@@ -85,7 +85,7 @@ class TileStore:
             content = read_below(self.path, key, least_bytes=n_bytes, most_bytes=n_bytes)
             return np.frombuffer(checked(content), dtype).reshape(shape)
         except (OSError, ValueError) as error:
-            raise _damaged(self.path / key, _fact(error)) from error
+            raise _damaged(self.path / key, _fact(error), store=self.path) from error
 
     def slide_left_out(
         self, slide_index: int
@@ -107,7 +107,7 @@ class TileStore:
         shapes = {key: shape for key, shape in slide.pictures.items() if key == name}
         key = f"{slide.slide_id}/{name}"
         if not shapes:
-            raise _damaged(self.path / key, "the slide has no such picture")
+            raise _damaged(self.path / key, "the slide has no such picture", store=self.path)
         (shape,) = shapes.values()
         image = np.empty(shape, np.uint8)
         key = "/".join([key, "c", *["0"] * image.ndim])
@@ -116,7 +116,7 @@ class TileStore:
             most_bytes = image.nbytes + (image.nbytes >> 7) + 1024
             decode_chunk(read_below(self.path, key, most_bytes=most_bytes), "zstd", out=image)
         except (OSError, ValueError) as error:
-            raise _damaged(self.path / key, _fact(error)) from error
+            raise _damaged(self.path / key, _fact(error), store=self.path) from error
         return image
 
     def read_tiles(
@@ -200,7 +200,8 @@ def read_slide_meta(store: Path, slide_id: str) -> SlideMeta:
     path = store / slide_id / "zarr.json"
     meta = read_meta(path, SlideMeta, below=store)
     if meta.slide_id != slide_id:
-        raise _damaged(path, f"expected the metadata of {slide_id!r}, got {meta.slide_id!r}")
+        fact = f"expected the metadata of {slide_id!r}, got {meta.slide_id!r}"
+        raise _damaged(path, fact, store=store)
     return meta
 
 
@@ -209,8 +210,5 @@ def _fact(error: OSError | ValueError) -> str:
     return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
-def _damaged(path: Path, fact: str) -> IntegrityError:
-    return IntegrityError(
-        f"{str(path)!r} is damaged: {fact}; run `medsimclr verify --repair`, or restore it from a "
-        "copy."
-    )
+def _damaged(path: Path, fact: str, *, store: Path) -> IntegrityError:
+    return IntegrityError(f"{str(path)!r} is damaged: {fact}; {repair_advice(store)}.")

@@ -5,6 +5,7 @@ for a missing one; here both are an `IntegrityError` or are not done at all.
 """
 
 import os
+import shlex
 import weakref
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from medsimclr.store.codec import CRC_BYTES, CodecName, checked, decode_chunk
 from medsimclr.store.safe_open import open_below
 from medsimclr.store.shard_writer import ABSENT
 
-__all__ = ["ShardReader"]
+__all__ = ["ShardReader", "repair_advice"]
 
 
 class ShardReader:
@@ -35,14 +36,15 @@ class ShardReader:
     """
 
     def __init__(self, store: Path, key: str, *, codec: CodecName, shard_tiles: int) -> None:
+        self._store = store
         self._path = store / key
         self._codec = codec
         try:
             self._file, self._size = open_below(store, key)
         except OSError as error:
             raise IntegrityError(
-                f"shard {str(self._path)!r} must be there, got {error.strerror!r}; run `medsimclr "
-                "verify --repair`, or restore it from a copy."
+                f"shard {str(self._path)!r} must be there, got {error.strerror!r}; "
+                f"{repair_advice(store)}."
             ) from error
         # Also when nobody closes it: a store that is dropped must not keep its shards open.
         self._closing = weakref.finalize(self, os.close, self._file)
@@ -90,6 +92,13 @@ class ShardReader:
 
     def _damage(self, fact: str) -> IntegrityError:
         return IntegrityError(
-            f"shard {str(self._path)!r} is damaged: {fact}; run `medsimclr verify --repair`, or "
-            "restore it from a copy."
+            f"shard {str(self._path)!r} is damaged: {fact}; {repair_advice(self._store)}."
         )
+
+
+def repair_advice(store: Path) -> str:
+    """Return what to do about a damaged file of a store, as the end of a sentence."""
+    return (
+        f"run `medsimclr verify {shlex.quote(str(store))} SLIDES --repair` with the slides, "
+        "--annotations and --slides-csv that `medsimclr tile` was given, or restore a copy"
+    )

@@ -1,4 +1,6 @@
+import re
 import struct
+from pathlib import Path
 
 import google_crc32c
 import numpy as np
@@ -10,6 +12,7 @@ from numcodecs.zstd import Zstd
 from medsimclr.errors import IntegrityError
 from medsimclr.store.jpeg import encode_jpeg
 from medsimclr.store.reader import TileStore
+from medsimclr.store.shard_reader import repair_advice
 
 _CODECS = ["jpeg", "zstd", "raw"]
 _TABLES = {
@@ -93,6 +96,28 @@ def test_a_flipped_bit_of_a_table_is_refused(small, name, data, bit):
         pytest.raises(IntegrityError, match=r"is damaged: it fails its crc32c"),
     ):
         TileStore(path).table(name)
+
+
+@pytest.mark.parametrize(
+    ("key", "read"),
+    [
+        (_SHARD, lambda store: store.read_tiles([0], [0])),
+        (_TABLES["label"], lambda store: store.table("label")),
+        ("mask/c/0/0", lambda store: store.picture(0, "mask")),
+    ],
+)
+@pytest.mark.parametrize("content", [None, b"short"])
+def test_a_damaged_file_is_answered_with_the_command_that_mends_it(small, key, read, content):
+    _, path, _ = small
+    command = re.escape(f"run `medsimclr verify {path} SLIDES --repair` with the slides, --annot")
+    with _Damage(path / "s" / key, content), pytest.raises(IntegrityError, match=command):
+        read(TileStore(path))
+
+
+def test_the_command_that_mends_a_store_can_be_pasted():
+    assert "`medsimclr verify 'my store.zarr' SLIDES --repair`" in repair_advice(
+        Path("my store.zarr")
+    )
 
 
 @settings(max_examples=100, deadline=None)

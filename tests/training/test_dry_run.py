@@ -2,6 +2,7 @@
 
 import json
 import re
+import resource
 
 import numpy as np
 import pytest
@@ -58,6 +59,8 @@ def test_the_memory_is_the_most_that_the_steps_had_at_once(store, tmp_path, monk
         return dry_run(config_of(store, tmp_path / "run")).cost.memory_mb
 
     before_mb = memory_mb(1)
+    peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert before_mb == pytest.approx(peak_kib * 1024 / 1e6, rel=0.1)
     n_bytes = round(before_mb * 1e6) + 100_000_000  # the peak is that of the whole process
     assert n_bytes / 1e6 < memory_mb(n_bytes) < 2 * before_mb + 200
 
