@@ -13,8 +13,8 @@ and the accuracy on the test images from frozen features: nearest neighbours (k 
 0.07) and a linear probe. Every run has one thread. The budget is CPU time of training, drawing the
 views included: a step of each is measured first, and each gets the whole epochs that the budget
 pays for, so that its cosine ends there. With --equal-steps both get those of the slower one, which
-tells the algorithm from the speed. Rates are those of the reference's and of lightly's recipes for
-CIFAR-10; --trial compares others, on training images alone.
+tells the algorithm from the speed. Both rates are the best of four or more by --trial, which looks
+at training images alone (figures in DECISIONS.md).
 
 Finished runs stay in WORK and are not repeated; ours goes on where it was killed.
 
