@@ -37,11 +37,11 @@ for module in (
     distill,
     evaluate,
     heatmap,
-    policies,
     datasets,
     demo,
 ):
     app.command(module.__name__.rpartition(".")[2])(module.command)
+app.add_typer(policies.app, name="policies")
 
 
 @app.callback(invoke_without_command=True)

@@ -1,28 +1,26 @@
-"""`medsimclr policies`."""
+"""`medsimclr policies`: list, check, fit and show augmentation policies."""
 
 import inspect
+import shlex
+
+import typer
 
 from medsimclr.cli.console import print_json, print_lines
-from medsimclr.cli.options import build_command
-from medsimclr.config.policies import PoliciesConfig
+from medsimclr.cli.options import build_command, exit_on_error
+from medsimclr.config.policies import (
+    PoliciesConfig,
+    PolicyCheckConfig,
+    PolicyFitConfig,
+    PolicyShowConfig,
+)
+from medsimclr.errors import ConfigError, PolicyError
 
-__all__ = ["command"]
+__all__ = ["app", "list_without_command"]
 
-
-def _run(config: PoliciesConfig, as_json: bool) -> None:
-    if config.store is None and config.policy is None:
-        _list(as_json)
-        return
-    from medsimclr.report.policy_sheets import draw_policy_sheets
-
-    sheets = draw_policy_sheets(config)
-    if as_json:
-        print_json({name: str(path) for name, path in sheets.items()})
-    else:
-        print_lines([f"{name}: {path}" for name, path in sheets.items()])
+app = typer.Typer()
 
 
-def _list(as_json: bool) -> None:
+def _list(config: PoliciesConfig, as_json: bool) -> None:
     from medsimclr.augment.discovery import installed_policies, load_policy
 
     described = {}
@@ -33,7 +31,110 @@ def _list(as_json: bool) -> None:
         print_json(described)
     else:
         print_lines([f"{name:16} {what}" for name, what in described.items()])
-        print_lines(["See one with --policy NAME --store STORE; your own is file.py:ClassName."])
+        print_lines(
+            ["See one with medsimclr policies show NAME --store STORE; yours is file.py:ClassName."]
+        )
 
 
-command = build_command(PoliciesConfig, _run)
+def _check(config: PolicyCheckConfig, as_json: bool) -> None:
+    from medsimclr.augment.contract import check_policy
+    from medsimclr.augment.discovery import load_policy
+
+    policy = load_policy(config.policy, options=config.policy_options, is_checked=False)
+    problems = check_policy(policy, view_px=config.view_px)
+    if as_json:
+        print_json({"policy": config.policy, "problems": problems})
+    elif problems:
+        print_lines([f"{config.policy}: {problem}" for problem in problems])
+    else:
+        print_lines([f"{config.policy} keeps the contract"])
+    if problems:
+        raise PolicyError(
+            f"augmentation policy {config.policy!r} breaks the contract in {len(problems)} "
+            f"{'point' if len(problems) == 1 else 'points'}; mend what is listed."
+        )
+
+
+def _fit(config: PolicyFitConfig, as_json: bool) -> None:
+    from medsimclr.data.policy_fit import fit_policy, training_slides
+    from medsimclr.files.atomic import output_errors, write_text
+    from medsimclr.files.output_folder import check_output_folder
+    from medsimclr.store.reader import TileStore
+
+    check_output_folder(config.out.parent)
+    if config.out.is_dir():
+        raise ConfigError(
+            f"--out must name the file to write, got the folder {str(config.out)!r}; add a file "
+            "name, as in --out stats.toml."
+        )
+    store = TileStore(config.store)
+    fitted = fit_policy(
+        config.policy,
+        store,
+        slide_indices=training_slides(store, config.split),
+        options=config.policy_options,
+        n_tiles=config.tiles,
+        seed=config.seed,
+    )
+    whose = f"training patients of {config.split}" if config.split else _ALL_PATIENTS
+    what = f"{config.policy} fitted to {fitted.n_tiles} tiles of {fitted.n_slides} slides"
+    with output_errors(config.out):
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+    write_text(config.out, _comment(f"{what} in {config.store}: {whose}.") + fitted.toml)
+    words = ["medsimclr", "pretrain", config.store, "--config", config.out, "--out", "RUN"]
+    next_command = shlex.join(
+        map(str, [*words, *(["--split", config.split] if config.split else [])])
+    )
+    if as_json:
+        counts = {"n_slides": fitted.n_slides, "n_tiles": fitted.n_tiles}
+        split = str(config.split) if config.split else None
+        print_json({"out": str(config.out), "split": split, **counts, "next": next_command})
+    else:
+        print_lines([f"{what}: {whose}.", f"{config.out}", f"Next: {next_command}"])
+
+
+_ALL_PATIENTS = (
+    "all patients, since no --split was given; statistics of test patients leak into the training"
+)
+
+
+def _comment(text: str) -> str:
+    # A path may hold a line break, which would end the comment.
+    return f"# {' '.join(text.split())}\n"
+
+
+def _show(config: PolicyShowConfig, as_json: bool) -> None:
+    from medsimclr.report.policy_sheets import draw_policy_sheets
+
+    sheets = draw_policy_sheets(config)
+    if as_json:
+        print_json({name: str(sheet.path) for name, sheet in sheets.items()})
+        return
+    for name, sheet in sheets.items():
+        missing = (
+            "" if sheet.is_swept else " (no sweep of the strength: it has no scaled(strength))"
+        )
+        print_lines([f"{name}: {sheet.path}{missing}"])
+
+
+_list_command = build_command(PoliciesConfig, _list)
+app.command("list")(_list_command)
+app.command("check")(build_command(PolicyCheckConfig, _check))
+app.command("fit")(build_command(PolicyFitConfig, _fit))
+app.command("show")(build_command(PolicyShowConfig, _show))
+
+
+@app.callback(invoke_without_command=True)
+def list_without_command(
+    context: typer.Context,
+    as_json: bool = typer.Option(False, "--json", help="Write the list as JSON."),
+) -> None:
+    """List, check, fit and show augmentation policies; without a command, list them."""
+    if context.invoked_subcommand is None:
+        _list_command(config=None, set=None, json=as_json)
+    elif as_json:
+        with exit_on_error():
+            raise ConfigError(
+                f"--json belongs after the command, as in policies {context.invoked_subcommand} "
+                "--json."
+            )

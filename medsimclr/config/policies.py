@@ -1,24 +1,61 @@
-"""Configuration of `medsimclr policies`."""
+"""Configurations of `medsimclr policies` and its sub-commands."""
 
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from medsimclr.config.base import CommandConfig, Flag
+from medsimclr.config.base import Argument, CommandConfig, Flag
 
-__all__ = ["PoliciesConfig"]
+__all__ = ["PoliciesConfig", "PolicyCheckConfig", "PolicyFitConfig", "PolicyShowConfig"]
 
 
 class PoliciesConfig(CommandConfig):
-    """List the augmentation policies, or draw what one does to the tiles of a store."""
+    """List the augmentation policies that are installed, with a line on each."""
 
-    store: Annotated[Path | None, Flag()] = None
-    """Tile store to draw views of; without it the policies are listed."""
-    policy: Annotated[str | None, Flag()] = None
-    """Draw this policy alone: a listed name, or file.py:ClassName; default: every listed one."""
+
+class PolicyCheckConfig(CommandConfig):
+    """Hold a policy to every rule of the contract, and say what to mend."""
+
+    policy: Annotated[str, Argument("POLICY")]
+    """A listed name, file.py:ClassName, or a saved albumentations pipeline, file.yaml."""
+    policy_options: dict[str, Any] = Field(default_factory=dict)
+    """Fields of the policy to change, as in --set policy_options.strength=0.5."""
+    view_px: Annotated[int, Flag()] = Field(default=40, ge=8, le=1024)
+    """Side of the views that are looked at, pixels."""
+
+
+class PolicyFitConfig(CommandConfig):
+    """Fit a policy to the slides of a store, and write a file for pretrain --config.
+
+    Without --split all slides are fitted to, and the statistics of test patients leak.
+    """
+
+    policy: Annotated[str, Argument("POLICY")]
+    """A policy with a classmethod fit: a listed name, or file.py:ClassName."""
+    store: Annotated[Path, Flag()]
+    """Tile store whose slides are fitted to."""
+    out: Annotated[Path, Flag()]
+    """TOML file to write, for pretrain --config."""
+    split: Annotated[Path | None, Flag()] = None
+    """Table patient,split: training patients alone are fitted to; default: all, test ones too."""
+    policy_options: dict[str, Any] = Field(default_factory=dict)
+    """Further fields of the policy to set in the file, as in --set policy_options.strength=0.5."""
+    tiles: int = Field(default=32, ge=1, le=1024)
+    """Tiles of each slide, spread evenly over it (chosen here: a few dozen are enough)."""
+    seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
+    """Chooses the tiles."""
+
+
+class PolicyShowConfig(CommandConfig):
+    """Draw what a policy does to the tiles of a store, and to what extent at which strength."""
+
+    policy: Annotated[str | None, Argument("[POLICY]")] = None
+    """A listed name, file.py:ClassName, or file.yaml; default: a picture of every listed one."""
+    store: Annotated[Path, Flag()]
+    """Tile store to draw views of."""
     out: Annotated[Path, Flag()] = Path("policies")
-    """Folder for one contact sheet per policy."""
+    """Folder for one picture per policy."""
     policy_options: dict[str, Any] = Field(default_factory=dict)
     """Fields of the policy to change, as in --set policy_options.strength=0.5."""
     view_px: Annotated[int, Flag()] = Field(default=96, ge=8, le=1024)

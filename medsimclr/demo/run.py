@@ -13,7 +13,7 @@ from medsimclr.config.distill import DistillConfig
 from medsimclr.config.evaluate import EvaluateConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.config.heatmap import HeatmapConfig
-from medsimclr.config.policies import PoliciesConfig
+from medsimclr.config.policies import PolicyShowConfig
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.config.tile import TileConfig
 from medsimclr.demo.cohort import Cohort, write_cohort
@@ -206,8 +206,8 @@ def _draw(
     tested = [s.slide_id for s in store.slides if split.get(s.patient or s.slide_id) == "test"]
     slide_id = tested[0]
     draw_preview(store, slide_id, out / "pictures" / f"tiles_{slide_id}.png")
-    drawing = PoliciesConfig(store=finetuning.store, out=out / "pictures" / "policies")
-    say("policies", drawing)
+    drawing = PolicyShowConfig(store=finetuning.store, out=out / "pictures" / "policies")
+    say("policies show", drawing)
     sheets = draw_policy_sheets(drawing)
     mapping = HeatmapConfig(
         run=finetuning.out,
@@ -225,14 +225,14 @@ def _draw(
         f"{out}/evaluation/result.json": "every figure and interval",
         f"{out}/evaluation/evaluation.png": "the same as a picture",
         f"{out}/pictures/tiles_{slide_id}.png": "tissue mask and tile grid",
-        **{str(path): f"views of the policy {name}" for name, path in sheets.items()},
+        **{str(sheet.path): f"views of the policy {name}" for name, sheet in sheets.items()},
         str(mapping.out): "tumour heat map beside the annotation",
     }
 
 
 def _as_command(name: str, settings: CommandConfig) -> str:
     """Return the command line that gives the same configuration."""
-    words = ["medsimclr", name]
+    words = ["medsimclr", *name.split()]
     options: list[str] = []
     for key in sorted(settings.model_fields_set, key=list(type(settings).model_fields).index):
         value = getattr(settings, key)

@@ -1,10 +1,11 @@
 """A contact sheet: what a policy makes of a few tiles, to be looked at before hours of training.
 
-A row per tile: the tile, views of pretraining, views of fine-tuning. What no person would still
-call the same tissue, no network should be asked to.
+A row per tile: the tile, views of pretraining, views of fine-tuning; or views of pretraining at
+rising strengths. What no person would still call the same tissue, no network should be asked to.
 """
 
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import cv2
@@ -17,7 +18,7 @@ from medsimclr.augment.policy import AugmentationPolicy, apply_seeded
 if TYPE_CHECKING:
     from albumentations import Compose
 
-__all__ = ["contact_sheet"]
+__all__ = ["contact_sheet", "strength_sheet"]
 
 _MARGIN_PX = 12
 _GAP_PX = 4
@@ -25,6 +26,8 @@ _GROUP_GAP_PX = 20
 _LABEL_PX = 14
 _PAPER = (255, 255, 255)
 _INK = (60, 60, 60)
+
+_Rows = list[list[NDArray[np.uint8]]]
 
 
 def contact_sheet(
@@ -49,15 +52,47 @@ def contact_sheet(
         ("contrastive views", _views(tiles_NHW3, policy.contrastive(view_px), n_views, (seed, 0))),
         ("supervised views", _views(tiles_NHW3, policy.supervised(view_px), n_views, (seed, 1))),
     ]
+    return _drawn(groups, view_px=view_px)
+
+
+def strength_sheet(
+    tiles_NHW3: NDArray[np.uint8],
+    policies: Mapping[float, AugmentationPolicy],
+    *,
+    view_px: int,
+    n_views: int,
+    seed: int,
+) -> NDArray[np.uint8]:
+    """Draw contrastive views of some tiles at several strengths, (height, width, 3), RGB.
+
+    The n-th view of a tile has the same seed at every strength: its draws are the same, their
+    effect is scaled.
+
+    Args:
+        tiles_NHW3: the tiles, one row each.
+        policies: the policy by strength, in the order of drawing.
+        view_px: side of a view, and of the tile as it is shown.
+        n_views: views per tile and strength.
+        seed: views are drawn from (seed, 0, tile, view), as on the contact sheet.
+    """
+    groups = [("tile", [[_shown(tile_HW3, view_px)] for tile_HW3 in tiles_NHW3])]
+    for strength, policy in policies.items():
+        views = _views(tiles_NHW3, policy.contrastive(view_px), n_views, (seed, 0))
+        groups.append((f"strength {strength:g}", views))
+    return _drawn(groups, view_px=view_px)
+
+
+def _drawn(groups: list[tuple[str, _Rows]], *, view_px: int) -> NDArray[np.uint8]:
+    """Draw groups of pictures side by side, each with its label above it."""
     pitch_px = view_px + _GAP_PX
     font = ImageFont.load_default(_LABEL_PX)
     group_widths_px = [
         max(len(rows[0]) * pitch_px - _GAP_PX, math.ceil(font.getlength(label)))
         for label, rows in groups
     ]
-    width_px = sum(group_widths_px) + 2 * _GROUP_GAP_PX + 2 * _MARGIN_PX
+    width_px = sum(group_widths_px) + (len(groups) - 1) * _GROUP_GAP_PX + 2 * _MARGIN_PX
     top_px = _MARGIN_PX + 2 * _LABEL_PX
-    height_px = top_px + len(tiles_NHW3) * pitch_px - _GAP_PX + _MARGIN_PX
+    height_px = top_px + len(groups[0][1]) * pitch_px - _GAP_PX + _MARGIN_PX
 
     sheet = Image.new("RGB", (width_px, height_px), _PAPER)
     draw = ImageDraw.Draw(sheet)
@@ -74,7 +109,7 @@ def contact_sheet(
 
 def _views(
     tiles_NHW3: NDArray[np.uint8], compose: "Compose", n_views: int, seed: tuple[int, int]
-) -> list[list[NDArray[np.uint8]]]:
+) -> _Rows:
     return [
         [apply_seeded(compose, tile_HW3, seed=(*seed, tile, view)) for view in range(n_views)]
         for tile, tile_HW3 in enumerate(tiles_NHW3)

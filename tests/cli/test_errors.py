@@ -250,18 +250,6 @@ def test_heatmap_writes_a_picture(place):
     assert_refused(result, 2, "unknown slide 'slide_x'; the store has slide_0")
 
 
-def test_policies_are_listed_and_drawn(place):
-    listed = medsimclr("policies", cwd=place)
-    assert "simclr" in listed.stdout
-    assert "stain_jitter" in listed.stdout
-    drawn = medsimclr(*"policies --store tiny.zarr --out sheets --view-px 32".split(), cwd=place)
-    assert drawn.returncode == 0, drawn.stderr
-    assert {path.name for path in (place / "sheets").iterdir()} == {
-        "simclr.png",
-        "stain_jitter.png",
-    }
-
-
 def test_help_imports_neither_torch_nor_monai_nor_albumentations():
     code = (
         "import sys\n"

@@ -53,7 +53,7 @@ def place(tmp_path_factory):
         _FINETUNE,
         f"distill fine --store tiny.zarr {_SMALL}",
         "evaluate fine --store tiny.zarr --workers 0 --no-baselines",
-        "policies --store tiny.zarr",
+        "policies show --store tiny.zarr",
         "demo --smoke",
     ],
 )

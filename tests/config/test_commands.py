@@ -18,7 +18,10 @@ _FLAGS = {
     "classes head_layer freeze policy",
     "HeatmapConfig": "run store slide out class_name device",
     "InspectConfig": "inputs mpp tile_px stride_px overlap_px edge reader source_mpp",
-    "PoliciesConfig": "store policy out view_px seed",
+    "PoliciesConfig": "",
+    "PolicyCheckConfig": "policy view_px",
+    "PolicyFitConfig": "policy store out split seed",
+    "PolicyShowConfig": "policy store out view_px seed",
     "PretrainConfig": "store out epochs batch_size seed device workers start_from policy depth "
     "width selective_kernels view_px temperature micro_batch find_temperature dry_run split "
     "test_fraction",
@@ -51,6 +54,7 @@ _REQUIRED = {
     "slide": "slide-1",
     "store": "a\\b.zarr",
     "out": "out dir",
+    "policy": "my 'lab'.py:Mine",
 }
 
 

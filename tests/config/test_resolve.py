@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from medsimclr.config.base import difference, load_toml, resolve
-from medsimclr.config.policies import PoliciesConfig
+from medsimclr.config.policies import PolicyShowConfig
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.config.tile import TileConfig
 from medsimclr.errors import ConfigError
@@ -50,13 +50,13 @@ def test_nested_keys_merge_over_the_sources(tmp_path):
 )
 def test_two_values_of_one_key_on_a_command_line_are_refused(flags, assignments, sentence):
     with pytest.raises(ConfigError, match=f"^{sentence}"):
-        resolve(PoliciesConfig, flags=flags, assignments=assignments)
+        resolve(PolicyShowConfig, flags=flags, assignments=assignments)
 
 
 def test_a_value_that_is_given_twice_alike_is_taken():
-    flags = {"out": Path("sheets"), "view_px": 64}
+    flags = {"store": Path("s.zarr"), "out": Path("sheets"), "view_px": 64}
     assignments = ["out=sheets", "view_px=64", "tiles=3", "tiles = 3"]
-    config = resolve(PoliciesConfig, flags=flags, assignments=assignments)
+    config = resolve(PolicyShowConfig, flags=flags, assignments=assignments)
     assert (config.out, config.view_px, config.tiles) == (Path("sheets"), 64, 3)
 
 
@@ -65,7 +65,11 @@ def test_a_value_that_is_given_twice_alike_is_taken():
     [("1", 1), ("0.5", 0.5), ("true", True), ("[1, 2]", [1, 2]), ('"1"', "1"), ("a b", "a b")],
 )
 def test_set_reads_toml_values_and_else_text(text, value):
-    config = resolve(PoliciesConfig, flags={}, assignments=[f"policy_options.x = {text}"])
+    config = resolve(
+        PolicyShowConfig,
+        flags={"store": Path("s.zarr")},
+        assignments=[f"policy_options.x = {text}"],
+    )
     assert config.policy_options["x"] == value
     assert type(config.policy_options["x"]) is type(value)
 

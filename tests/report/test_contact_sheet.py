@@ -3,7 +3,7 @@ import pytest
 
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import apply_seeded
-from medsimclr.report.contact_sheet import contact_sheet
+from medsimclr.report.contact_sheet import contact_sheet, strength_sheet
 
 _TILES_NHW3 = np.random.default_rng(0).integers(0, 256, (2, 50, 40, 3), dtype=np.uint8)
 
@@ -39,3 +39,20 @@ def test_the_same_seed_draws_the_same_sheet_and_another_another(n_views):
 
     np.testing.assert_array_equal(first, again)
     assert not np.array_equal(first, other)
+
+
+def test_a_strength_is_swept_with_the_same_draws():
+    policy = load_policy("simclr")
+    swept = {strength: policy.scaled(strength) for strength in (0.0, 1.0, 2.0)}
+    tiles_NHW3 = np.random.default_rng(1).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+
+    sheet_HW3 = strength_sheet(tiles_NHW3, swept, view_px=32, n_views=2, seed=5)
+
+    # Beside the tile itself, both of its views at strength 0 are the tile.
+    assert [_find(sheet_HW3, tile_HW3) for tile_HW3 in tiles_NHW3] == [3, 3]
+    for strength in (1.0, 2.0):
+        compose = swept[strength].contrastive(32)
+        for tile in range(2):
+            for view in range(2):
+                view_HW3 = apply_seeded(compose, tiles_NHW3[tile], seed=(5, 0, tile, view))
+                assert _find(sheet_HW3, view_HW3) == 1, (strength, tile, view)
