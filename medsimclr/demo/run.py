@@ -30,7 +30,7 @@ from medsimclr.tiling.tile import tile
 from medsimclr.training.distill import distill
 from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
-from medsimclr.training.run_directory import run_split
+from medsimclr.training.run_directory import read_lineage, run_split
 from medsimclr.training.run_log import Progress, silent
 
 __all__ = ["DemoResult", "DemoSize", "demo"]
@@ -206,7 +206,11 @@ def _draw(
     tested = [s.slide_id for s in store.slides if split.get(s.patient or s.slide_id) == "test"]
     slide_id = tested[0]
     draw_preview(store, slide_id, out / "pictures" / f"tiles_{slide_id}.png")
-    drawing = PolicyShowConfig(store=finetuning.store, out=out / "pictures" / "policies")
+    drawing = PolicyShowConfig(
+        policy=read_lineage(finetuning.out).policy,
+        store=finetuning.store,
+        out=out / "pictures" / "policies",
+    )
     say("policies show", drawing)
     sheets = draw_policy_sheets(drawing)
     mapping = HeatmapConfig(

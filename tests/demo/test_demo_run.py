@@ -49,7 +49,6 @@ def test_pictures_are_there(smoke_demo):
     pictures = sorted((smoke_demo / "pictures").rglob("*.png"))
     assert [path.name.split("_")[0] for path in pictures] == [
         "heatmap",
-        "simclr.png",
         "stain",
         "tiles",
     ]
