@@ -44,7 +44,7 @@ def test_nested_keys_merge_over_the_sources(tmp_path):
     ("flags", "assignments", "sentence"),
     [
         ({"seed": 3}, ["seed=5"], "--seed and --set seed must have one value .*, got 3 and 5; "),
-        ({}, ["tiles=3", "tiles=5"], "--set tiles must have one .*, got 3 and 5; leave one out"),
+        ({}, ["width=3", "width=4"], "--set width must have one .*, got 3 and 4; leave one out"),
         ({}, ["policy_options.a=1", "policy_options.a=2"], r"--set policy_options\.a must have"),
     ],
 )
