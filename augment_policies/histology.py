@@ -6,8 +6,7 @@
 What lies between two images of the same tissue: where it lies and how large (crop, symmetries), how
 it was stained (Tellez et al. 2019, arXiv 1902.06543: of the changes tried on nine tasks, those of
 stain mattered most), how the scanner was focused and its software sharpened, and how the image was
-compressed. Strengths are chosen here and stated with their reasons; they are to follow what
-`medsimclr policies compare` measures.
+compressed. Strengths are chosen here and stated with their reasons; none is measured yet.
 
 When it hurts: focus and JPEG hide chromatin texture at 1 um/px and coarser, where a nucleus is a
 few pixels: set `focus_p` and `jpeg_p` to 0. For other stains than H&E see `ihc` and `fluorescence`;

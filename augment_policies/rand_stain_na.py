@@ -17,7 +17,8 @@ nothing is bleached.
 
 When it hurts: every view gets the mean colour of a slide, whatever it shows. What is told by the
 amount of stain alone (a field of lymphocytes from one of stroma) then has to be told by structure.
-Statistics of a single slide have no spread: the policy then only normalises.
+Statistics of a single slide have no spread: the policy then only normalises. Of the built-in
+statistics most are those of BreakHis: fit it where you test on BreakHis.
 """
 
 import dataclasses

@@ -16,7 +16,8 @@ at random; a view's slide is guessed from its colours, since a transform sees no
 channel loses more than half of its optical density.
 
 When it hurts: with one slide, or slides stained alike, it does next to nothing: take
-`stain_jitter`. A hospital whose stain lies outside those of the store is not covered.
+`stain_jitter`. A hospital whose stain lies outside those of the store is not covered. Of
+the built-in statistics most are those of BreakHis: fit it where you test on BreakHis.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ upper left corners of images. scikit-image is no dependency: where it is absent,
 out (`pip install --no-deps --target RIVALS scikit-image lazy-loader` and PYTHONPATH=RIVALS bring
 it).
 
-Usage: python benchmarks/augment.py ../shared/data/images/breakhis100x [--rounds 5] [--views 200]
+Usage: python benchmarks/augment.py BREAKHIS100X [--rounds 5] [--views 200]
 """
 
 import argparse

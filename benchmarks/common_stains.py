@@ -4,7 +4,7 @@ Twenty-three patients of BreakHis at 100X, the lung and the colon tiles of LC250
 (CMU-1 small region, a frozen section of TCGA, a flat H&E scan): 60 tiles of 224 px each, or as many
 as there are. Patients whose estimate is not believed are left out.
 
-Usage: python benchmarks/common_stains.py ../shared/data > medsimclr/augment/common_slides.py
+Usage: python benchmarks/common_stains.py DATA > medsimclr/augment/common_slides.py
 """
 
 import argparse
@@ -26,7 +26,7 @@ _TILE_PX = 224
 _SLIDES = ("cmu_small_region.svs", "tcga-cr-7395-01a-01-ts1.svs", "flat_he.jpeg")
 _HEAD = '''"""Stains of common H&E: what stain policies draw from until they are fitted.
 
-Measured, not edited: `python benchmarks/common_stains.py ../shared/data` prints this file, and says
+Measured, not edited: `python benchmarks/common_stains.py DATA` prints this file, and says
 of which {n_slides} slides and patients.
 """
 

@@ -1,6 +1,6 @@
 """Stains of common H&E: what stain policies draw from until they are fitted.
 
-Measured, not edited: `python benchmarks/common_stains.py ../shared/data` prints this file, and says
+Measured, not edited: `python benchmarks/common_stains.py DATA` prints this file, and says
 of which 26 slides and patients.
 """
 

@@ -56,9 +56,10 @@ def check_policy(
             problems += _method_problems(policy, method, view_px, tiles, n_views=n_views)
         # What follows compares views: it would only repeat what is wrong with single ones.
         if not problems:
-            problems += _strength_problems(policy, view_px, tiles, is_thorough=is_thorough)
+            strength_problems = _strength_problems(policy, view_px, tiles, is_thorough=is_thorough)
+            problems += _with_crash(strength_problems, "at another strength a view")
         if not problems and is_thorough:
-            problems += _comparison_problems(policy, view_px)
+            problems += _with_crash(_comparison_problems(policy, view_px), "a view")
     if touched:
         # Equal seeds that give different views have the same cause, and this names it.
         problems = [problem for problem in problems if "equal seeds" not in problem]
@@ -70,6 +71,14 @@ def first_line(error: Exception) -> str:
     """Return "KindOfError: first line." of an error from someone else's code."""
     line = (str(error).strip().splitlines() or [""])[0].rstrip(".")
     return f"{type(error).__name__}: {line}."
+
+
+def _with_crash(problems: Iterator[str], what: str) -> Iterator[str]:
+    """Pass problems on; an error of the policy on the way is the last of them."""
+    try:
+        yield from problems
+    except Exception as error:
+        yield f"{what} fails: {first_line(error)} Any tile, and strengths 0 to 2, must do."
 
 
 def _tiles(view_px: int, *, is_thorough: bool) -> dict[str, _Image]:
@@ -264,16 +273,18 @@ def _watched_generators() -> Iterator[list[str]]:
     numpy_state: Any = np.random.get_state(legacy=False)
     torch = sys.modules.get("torch")
     torch_state = torch.get_rng_state() if torch else None
-    yield touched
-    if random.getstate() != python_state:
-        touched.append("random")
-        random.setstate(python_state)
-    after: Any = np.random.get_state(legacy=False)
-    if str(after["state"]["pos"]) != str(numpy_state["state"]["pos"]) or not np.array_equal(
-        after["state"]["key"], numpy_state["state"]["key"]
-    ):
-        touched.append("numpy.random")
-        np.random.set_state(numpy_state)
-    if torch and not torch.equal(torch.get_rng_state(), torch_state):
-        touched.append("torch")
-        torch.set_rng_state(torch_state)
+    try:
+        yield touched
+    finally:
+        if random.getstate() != python_state:
+            touched.append("random")
+            random.setstate(python_state)
+        after: Any = np.random.get_state(legacy=False)
+        if str(after["state"]["pos"]) != str(numpy_state["state"]["pos"]) or not np.array_equal(
+            after["state"]["key"], numpy_state["state"]["key"]
+        ):
+            touched.append("numpy.random")
+            np.random.set_state(numpy_state)
+        if torch and not torch.equal(torch.get_rng_state(), torch_state):
+            touched.append("torch")
+            torch.set_rng_state(torch_state)

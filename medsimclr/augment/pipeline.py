@@ -18,7 +18,7 @@ import yaml
 from albumentations.core.serialization import SERIALIZABLE_REGISTRY, shorten_class_name
 
 # Registers our transforms, which a pipeline may name.
-from medsimclr.augment import crop, intensity, transforms  # noqa: F401
+from medsimclr.augment import crop, intensity, stain_transforms, transforms  # noqa: F401
 from medsimclr.augment.contract import first_line
 from medsimclr.errors import PolicyError
 
@@ -29,6 +29,7 @@ PIPELINE_SUFFIXES = (".json", ".yaml", ".yml")
 _LARGEST_BYTES = 1_000_000
 _MOST_NODES = 10_000
 _DEEPEST = 32
+_LARGEST_NUMBER = 10_000
 _CLASS = "__class_fullname__"
 _KNOWN_MODULES = ("albumentations.", "medsimclr.augment.")
 _GEOMETRIC_MODULES = (
@@ -77,12 +78,17 @@ def read_pipeline(path: Path) -> PipelinePolicy:
         else:
             contrastive = _checked(content)
             supervised = _geometric_part(contrastive) or {_CLASS: "Compose", "transforms": []}
+        return PipelinePolicy(
+            contrastive_json=json.dumps(contrastive, sort_keys=True),
+            supervised_json=json.dumps(supervised, sort_keys=True),
+        )
     except PolicyError as error:
         raise PolicyError(f"{where}: {error}") from error
-    return PipelinePolicy(
-        contrastive_json=json.dumps(contrastive, sort_keys=True),
-        supervised_json=json.dumps(supervised, sort_keys=True),
-    )
+    except TypeError as error:
+        # YAML knows values and keys that JSON does not, such as dates.
+        raise PolicyError(
+            f"{where} must hold text, numbers, lists and names alone: {first_line(error)}"
+        ) from error
 
 
 def _parse(path: Path, where: str) -> Any:
@@ -115,6 +121,8 @@ def _checked(saved: Any) -> dict[str, Any]:
             raise PolicyError(f"it must have at most {_MOST_NODES} values, got more.")
         if isinstance(node, dict) and (_CLASS in node or "transforms" in node):
             _class_of(node)
+        if isinstance(node, dict):
+            _check_arguments(node)
     _build(pipeline)
     return pipeline
 
@@ -127,6 +135,17 @@ def _nodes(value: Any, *, depth: int = 0) -> Iterator[Any]:
     if isinstance(value, dict | list):
         for child in children:
             yield from _nodes(child, depth=depth + 1)
+
+
+def _check_arguments(node: dict[str, Any]) -> None:
+    for name, value in node.items():
+        if str(name).endswith(("path", "paths", "file")):
+            raise PolicyError(f"it must name no file, got {name}={value!r}; leave it out.")
+        if isinstance(value, int | float) and abs(value) > _LARGEST_NUMBER:
+            raise PolicyError(
+                f"its numbers must be at most {_LARGEST_NUMBER}, got {name}={value!r}; no view is "
+                "as large."
+            )
 
 
 def _class_of(node: dict[str, Any]) -> type:

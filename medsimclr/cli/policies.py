@@ -25,8 +25,13 @@ def _list(config: PoliciesConfig, as_json: bool) -> None:
 
     described = {}
     for name in installed_policies():
-        card = inspect.getdoc(type(load_policy(name))) or "no description"
-        described[name] = card.splitlines()[0]
+        try:
+            policy = load_policy(name, is_checked=False)
+        except PolicyError as error:
+            # One broken package must not hide the others.
+            described[name] = f"cannot be used: {error}"
+            continue
+        described[name] = (inspect.getdoc(type(policy)) or "no description").splitlines()[0]
     if as_json:
         print_json(described)
     else:
@@ -83,7 +88,7 @@ def _fit(config: PolicyFitConfig, as_json: bool) -> None:
     write_text(config.out, _comment(f"{what} in {config.store}: {whose}.") + fitted.toml)
     words = ["medsimclr", "pretrain", config.store, "--config", config.out, "--out", "RUN"]
     next_command = shlex.join(
-        map(str, [*words, *(["--split", config.split] if config.split else [])])
+        map(str, [*words, *(["--split", config.split] if config.split else ["--test-fraction", 0])])
     )
     if as_json:
         counts = {"n_slides": fitted.n_slides, "n_tiles": fitted.n_tiles}

@@ -75,17 +75,18 @@ class _UndrawnConv(nn.Conv2d):
     def reset_parameters(self) -> None:
         pass
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:
+    def forward(self, map_BCHW: torch.Tensor) -> torch.Tensor:
         """Map (B, C, H, W) with stride 1 along a side of one pixel, where every stride is the same.
 
-        With stride 2 there, PyTorch 2.13 gives taps of the gradient in bf16 that were never written
+        It is with the padding of `conv`: the kernel's centre is on the only pixel. With stride 2
+        there, PyTorch 2.13 gives taps of the gradient in bf16 that were never written
         (channels last, on a CPU).
         """
         strides = [
             stride if side > 1 else 1
-            for stride, side in zip(self.stride, input.shape[-2:], strict=True)
+            for stride, side in zip(self.stride, map_BCHW.shape[-2:], strict=True)
         ]
-        return nn.functional.conv2d(input, self.weight, None, strides, self.padding)
+        return nn.functional.conv2d(map_BCHW, self.weight, None, strides, self.padding)
 
 
 class _UndrawnDense(nn.Linear):

@@ -275,3 +275,29 @@ def test_loading_refuses_a_policy_that_breaks_the_contract(tmp_path):
         match=r"mine.py:Mine': contrastive\(40\): .* \(1 more: medsimclr policies check\)",
     ):
         load_policy(f"{path}:Mine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _FailsAtZero(_GoodRecorded):
+    sigma: float = 1.0
+
+    def contrastive(self, view_px):
+        def blurred(image_HW3, _transform):
+            assert self.sigma > 0.0, self.sigma
+            return _shift(image_HW3, 1)
+
+        return A.Compose([A.Resize(view_px, view_px), _Change(blurred)])
+
+    def scaled(self, strength):
+        return _FailsAtZero(sigma=strength)
+
+
+def test_a_view_that_fails_at_another_strength_is_told_and_leaves_the_generators():
+    np.random.seed(5)
+    expected = np.random.random()
+    np.random.seed(5)
+    assert check_policy(_FailsAtZero()) == [
+        "at another strength a view fails: AssertionError: 0.0. Any tile, and strengths 0 to 2, "
+        "must do."
+    ]
+    assert np.random.random() == expected

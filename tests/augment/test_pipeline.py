@@ -176,6 +176,14 @@ def _pipeline(*transforms):
         ("[" * 2000 + "]" * 2000, "(must hold|is not JSON)"),
         ("0" * 1_000_001, "must have at most 1000000 bytes, got more"),
         (_pipeline({"fill": [0] * 10_001}), "must have at most 10000 values, got more"),
+        (
+            _pipeline({"__class_fullname__": "Resize", "height": 90_000, "width": 9, "p": 1}),
+            "its numbers must be at most 10000, got height=90000",
+        ),
+        (
+            _pipeline({"__class_fullname__": "TextImage", "font_path": "/etc/a", "p": 1}),
+            "it must name no file, got font_path='/etc/a'",
+        ),
     ],
 )
 def test_what_is_no_pipeline_is_told(tmp_path, content, told):
@@ -200,6 +208,11 @@ class _Mine(A.ImageOnlyTransform):
             "c: &c [*b,*b,*b,*b,*b,*b,*b,*b,*b]\nd: &d [*c,*c,*c,*c,*c,*c,*c,*c,*c]\n"
             "transform: {__class_fullname__: Compose, transforms: [*d,*d,*d,*d,*d,*d,*d,*d,*d]}",
             "at most 10000 values",
+        ),
+        (
+            "transform: {__class_fullname__: Compose, transforms: [], additional_targets: "
+            "{a: 2020-01-01}}",
+            "must hold text, numbers, lists and names alone: TypeError: Object of type date",
         ),
     ],
 )

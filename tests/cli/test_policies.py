@@ -7,9 +7,11 @@ import pytest
 from PIL import Image
 from typer.testing import CliRunner
 
+from medsimclr.augment import discovery
 from medsimclr.augment.discovery import load_policy
 from medsimclr.cli.main import app
 from medsimclr.config.base import load_toml
+from medsimclr.errors import PolicyError
 from tests.policy_file import write_policy
 from tests.tiny_store import write_tiny_store
 from tests.tissue_images import tissue_images
@@ -41,6 +43,20 @@ def test_without_a_command_the_policies_are_listed():
     assert {"simclr", "stain_jitter"} < {line.split()[0] for line in listed.splitlines()}
     assert said("--json")[1] == said("list --json")[1]
     assert "simclr" in json.loads(said("--json")[1])
+
+
+def test_a_broken_package_does_not_hide_the_others(monkeypatch):
+    load = discovery.load_policy
+
+    def load_all_but_one(name, **settings):
+        if name == "simclr":
+            raise PolicyError("it cannot be imported.")
+        return load(name, **settings)
+
+    monkeypatch.setattr(discovery, "load_policy", load_all_but_one)
+    listed = json.loads(said("list --json")[1])
+    assert listed["simclr"] == "cannot be used: it cannot be imported."
+    assert "stain_jitter" in listed
 
 
 def test_json_before_the_command_is_refused_and_not_forgotten():
@@ -96,6 +112,7 @@ def test_without_a_split_the_leak_is_said_and_stands_in_the_file(place):
     assert leak in (place / "all.toml").read_text().splitlines()[0]
     result = json.loads(said("fit rand_stain_na --store tiny.zarr --out all.toml --json")[1])
     assert (result["split"], result["n_slides"], result["n_tiles"]) == (None, 4, 48)
+    assert result["next"].endswith(" --test-fraction 0")
 
 
 def test_the_same_seed_writes_the_same_file_and_another_another(place):
