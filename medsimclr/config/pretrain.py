@@ -53,7 +53,7 @@ class PretrainConfig(TrainingConfig):
     micro_batch: Annotated[int | None, Flag()] = Field(default=None, ge=1)
     """Tiles that are held at once, over all processes: the loss and gradient of the whole batch in
     the memory of this many (gradient caching), at the cost of a second forward pass. Batch norm
-    sees this many tiles alone."""
+    sees this many tiles alone, unless `--set micro_batch_norm=frozen`."""
     micro_batch_norm: Literal["micro", "frozen"] = "micro"
     """What batch norm sees under micro_batch: the statistics of each micro-batch, or the moving
     statistics, which never change then: only together with --start-from."""
@@ -85,8 +85,8 @@ class PretrainConfig(TrainingConfig):
             )
         if self.micro_batch_norm == "frozen" and None in (self.micro_batch, self.start_from):
             raise ValueError(
-                "micro_batch_norm must be micro without --micro-batch and --start-from, got "
-                "frozen: the moving statistics of drawn weights say nothing; give both"
+                "micro_batch_norm=frozen needs both --micro-batch and --start-from, got not both: "
+                "the moving statistics of drawn weights say nothing; add what is missing"
             )
         if self.dry_run and self.find_temperature:
             raise ValueError("give either --dry-run or --find-temperature, got both")
