@@ -63,7 +63,7 @@ class FluorescencePolicy:
         """Return crop, symmetry, gain, offset and noise."""
         return A.Compose(
             [
-                *self._geometry(view_px),
+                *self.supervised(view_px),
                 IntensityJitter(gain=self.gain, offset=self.offset, p=self.intensity_p),
                 SensorNoise(shot=self.shot_noise, read=self.read_noise, p=self.noise_p),
             ]
@@ -71,7 +71,8 @@ class FluorescencePolicy:
 
     def supervised(self, view_px: int) -> A.Compose:
         """Return crop and symmetry."""
-        return A.Compose(self._geometry(view_px))
+        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
+        return A.Compose([crop, SquareSymmetries(p=self.symmetry_p)])
 
     def scaled(self, strength: float) -> Self:
         """Return the policy with smaller or larger differences."""
@@ -84,7 +85,3 @@ class FluorescencePolicy:
             shot_noise=min(1.0, self.shot_noise * strength),
             read_noise=min(1.0, self.read_noise * strength),
         )
-
-    def _geometry(self, view_px: int) -> list[A.BasicTransform]:
-        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
-        return [crop, SquareSymmetries(p=self.symmetry_p)]

@@ -68,7 +68,7 @@ class HistologyPolicy:
         """Return crop, symmetry, stain jitter, focus and JPEG."""
         return A.Compose(
             [
-                *self._geometry(view_px),
+                *self.supervised(view_px),
                 StainJitter(
                     gain_sigma=self.gain_sigma, offset_sigma=self.offset_sigma, p=self.stain_p
                 ),
@@ -79,7 +79,8 @@ class HistologyPolicy:
 
     def supervised(self, view_px: int) -> A.Compose:
         """Return crop and symmetry."""
-        return A.Compose(self._geometry(view_px))
+        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
+        return A.Compose([crop, SquareSymmetries(p=self.symmetry_p)])
 
     def scaled(self, strength: float) -> Self:
         """Return the policy with smaller or larger differences."""
@@ -93,7 +94,3 @@ class HistologyPolicy:
             sharpen=min(5.0, self.sharpen * strength),
             jpeg_p=min(1.0, self.jpeg_p * strength),
         )
-
-    def _geometry(self, view_px: int) -> list[A.BasicTransform]:
-        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
-        return [crop, SquareSymmetries(p=self.symmetry_p)]

@@ -66,7 +66,7 @@ class IHCPolicy:
         """Return crop, symmetry, stain jitter and blur."""
         return A.Compose(
             [
-                *self._geometry(view_px),
+                *self.supervised(view_px),
                 StainSetJitter(
                     stains_to_od=HDAB_TO_OD,
                     gain_sigma=(self.gain_sigma, self.dab_gain_sigma, self.gain_sigma),
@@ -79,7 +79,8 @@ class IHCPolicy:
 
     def supervised(self, view_px: int) -> A.Compose:
         """Return crop and symmetry."""
-        return A.Compose(self._geometry(view_px))
+        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
+        return A.Compose([crop, SquareSymmetries(p=self.symmetry_p)])
 
     def scaled(self, strength: float) -> Self:
         """Return the policy with smaller or larger differences."""
@@ -92,7 +93,3 @@ class IHCPolicy:
             offset_sigma=min(1.0, self.offset_sigma * strength),
             blur_sigma_px=min(100.0, self.blur_sigma_px * strength),
         )
-
-    def _geometry(self, view_px: int) -> list[A.BasicTransform]:
-        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
-        return [crop, SquareSymmetries(p=self.symmetry_p)]

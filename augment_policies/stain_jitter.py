@@ -66,7 +66,7 @@ class StainJitterPolicy:
         """Return crop, symmetry, stain jitter and light blur."""
         return A.Compose(
             [
-                *self._geometry(view_px),
+                *self.supervised(view_px),
                 StainJitter(
                     gain_sigma=self.gain_sigma, offset_sigma=self.offset_sigma, p=self.stain_p
                 ),
@@ -77,7 +77,8 @@ class StainJitterPolicy:
 
     def supervised(self, view_px: int) -> A.Compose:
         """Return crop and symmetry."""
-        return A.Compose(self._geometry(view_px))
+        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
+        return A.Compose([crop, SquareSymmetries(p=self.symmetry_p)])
 
     def scaled(self, strength: float) -> Self:
         """Return the policy with smaller or larger differences."""
@@ -89,7 +90,3 @@ class StainJitterPolicy:
             offset_sigma=min(1.0, self.offset_sigma * strength),
             blur_p=min(1.0, self.blur_p * strength),
         )
-
-    def _geometry(self, view_px: int) -> list[A.BasicTransform]:
-        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
-        return [crop, SquareSymmetries(p=self.symmetry_p)]

@@ -78,11 +78,12 @@ class StainMixPolicy:
         exchange = StainExchange(
             slides=self.statistics, share_max=self.share_max, p=self.exchange_p
         )
-        return A.Compose([*self._geometry(view_px), exchange])
+        return A.Compose([*self.supervised(view_px), exchange])
 
     def supervised(self, view_px: int) -> A.Compose:
         """Return crop and symmetry."""
-        return A.Compose(self._geometry(view_px))
+        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
+        return A.Compose([crop, SquareSymmetries(p=self.symmetry_p)])
 
     def scaled(self, strength: float) -> Self:
         """Return the policy with smaller or larger differences."""
@@ -92,7 +93,3 @@ class StainMixPolicy:
             crop_area_min=self.crop_area_min**strength,
             symmetry_p=self.symmetry_p * min(strength, 1.0),
         )
-
-    def _geometry(self, view_px: int) -> list[A.BasicTransform]:
-        crop = Crop(view_px=view_px, area_min=self.crop_area_min)
-        return [crop, SquareSymmetries(p=self.symmetry_p)]
