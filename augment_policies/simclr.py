@@ -20,14 +20,13 @@ view without colour has lost the difference between nucleus and cytoplasm.
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Self
 
 import albumentations as A
 
 from medsimclr.augment.crop import Crop
-from medsimclr.augment.ranges import check_between
+from medsimclr.augment.ranges import check_between, check_rising
 from medsimclr.augment.transforms import Blur, ColorJitterV2
 
 __all__ = ["SimCLRPolicy"]
@@ -60,11 +59,7 @@ class SimCLRPolicy:
         """Check ranges."""
         check_between(self, 0, 2.5, "strength")
         check_between(self, 0, 1, "crop_area_min", "flip_p", "jitter_p", "grey_p", "blur_p")
-        low_px, high_px = self.blur_sigma_px
-        if not 0.0 < low_px <= high_px < math.inf:
-            raise ValueError(
-                f"blur_sigma_px must be two rising numbers above 0, got {self.blur_sigma_px!r}"
-            )
+        check_rising(self, "blur_sigma_px")
 
     def contrastive(self, view_px: int) -> A.Compose:
         """Return crop, flip, colour jitter, grey and blur."""

@@ -15,14 +15,13 @@ those of H&E: for DAB take `ihc`; for other stains, and where the depth of the s
 """
 
 import dataclasses
-import math
 from dataclasses import dataclass
 from typing import Self
 
 import albumentations as A
 
 from medsimclr.augment.crop import Crop
-from medsimclr.augment.ranges import check_between
+from medsimclr.augment.ranges import check_between, check_rising
 from medsimclr.augment.transforms import Blur, SquareSymmetries, StainJitter
 
 __all__ = ["StainJitterPolicy"]
@@ -56,11 +55,7 @@ class StainJitterPolicy:
                 f"crop_area_min must be above 0 and at most 1, got {self.crop_area_min!r}"
             )
         check_between(self, 0, 1, "symmetry_p", "gain_sigma", "offset_sigma", "stain_p", "blur_p")
-        low_px, high_px = self.blur_sigma_px
-        if not 0.0 < low_px <= high_px < math.inf:
-            raise ValueError(
-                f"blur_sigma_px must be two rising numbers above 0, got {self.blur_sigma_px!r}"
-            )
+        check_rising(self, "blur_sigma_px")
 
     def contrastive(self, view_px: int) -> A.Compose:
         """Return crop, symmetry, stain jitter and light blur."""
