@@ -30,7 +30,6 @@ _OWN_POLICY = (
     "A policy of your own is given as path/to/file.py:ClassName or package.module:ClassName, a "
     "saved albumentations pipeline as path/to/file.yaml."
 )
-# Also in medsimclr.augment.pipeline, which imports albumentations and is imported where it is used.
 _PIPELINE_SUFFIXES = (".json", ".yaml", ".yml")
 
 

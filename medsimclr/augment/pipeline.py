@@ -22,9 +22,7 @@ from medsimclr.augment import crop, intensity, stain_transforms, transforms  # n
 from medsimclr.augment.contract import first_line
 from medsimclr.errors import PolicyError
 
-__all__ = ["PIPELINE_SUFFIXES", "PipelinePolicy", "read_pipeline"]
-
-PIPELINE_SUFFIXES = (".json", ".yaml", ".yml")
+__all__ = ["PipelinePolicy", "read_pipeline"]
 
 _LARGEST_BYTES = 1_000_000
 _MOST_NODES = 10_000
