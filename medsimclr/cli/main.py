@@ -17,6 +17,7 @@ from medsimclr.cli import (
     tile,
     verify,
 )
+from medsimclr.cli.options import OneValueCommand
 
 __all__ = ["app", "main", "version_option"]
 
@@ -40,7 +41,8 @@ for module in (
     datasets,
     demo,
 ):
-    app.command(module.__name__.rpartition(".")[2])(module.command)
+    name = module.__name__.rpartition(".")[2]
+    app.command(name, cls=OneValueCommand)(module.command)
 app.add_typer(policies.app, name="policies")
 
 

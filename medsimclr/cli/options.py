@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import typer
+import typer.core
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -22,9 +23,9 @@ from medsimclr.config.base import (
     resolve,
     same_value,
 )
-from medsimclr.errors import MedSimCLRError
+from medsimclr.errors import ConfigError, MedSimCLRError
 
-__all__ = ["build_command", "exit_on_error"]
+__all__ = ["OneValueCommand", "build_command", "exit_on_error"]
 
 Config = TypeVar("Config", bound=CommandConfig)
 Run = Callable[[Config, bool], None]
@@ -41,7 +42,7 @@ def build_command(model: type[Config], run: Run[Config]) -> Callable[..., None]:
     """
 
     def command(**given: Any) -> None:
-        toml: Path | None = given.pop("config")
+        tomls: list[Path] = given.pop("config") or []
         assignments: list[str] = given.pop("set") or []
         as_json: bool = given.pop("json")
         with exit_on_error():
@@ -50,6 +51,9 @@ def build_command(model: type[Config], run: Run[Config]) -> Callable[..., None]:
                 for key, value in given.items()
                 if value not in (None, [])
             }
+            if tomls:
+                same_value("--config", list(map(str, tomls)))
+            toml = tomls[0] if tomls else None
             run(resolve(model, flags=flags, assignments=assignments, toml=toml), as_json)
 
     parameters = [_parameter(name, info) for name, info in model.model_fields.items()]
@@ -60,6 +64,24 @@ def build_command(model: type[Config], run: Run[Config]) -> Callable[..., None]:
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in chosen}
     command.__doc__ = model.__doc__
     return command
+
+
+class OneValueCommand(typer.core.TyperCommand):
+    """A command that refuses a switch given both ways, of which typer would take the last."""
+
+    def parse_args(  # type: ignore[override]  # the base's own Context is not public
+        self, ctx: typer.Context, args: list[str]
+    ) -> list[str]:
+        """Read the words of a command line."""
+        for option in self.params:
+            ways = [
+                next((word for word in args if word in names), None)
+                for names in (option.opts, option.secondary_opts)
+            ]
+            if None not in ways:
+                with exit_on_error():
+                    raise ConfigError(f"give either {ways[0]} or {ways[1]}, got both.")
+        return super().parse_args(ctx, args)
 
 
 class exit_on_error:
@@ -152,7 +174,8 @@ def _is_argument(parameter: inspect.Parameter) -> bool:
 def _common_parameters() -> list[inspect.Parameter]:
     common: dict[str, Any] = {
         "config": Annotated[
-            Path | None, typer.Option(help="TOML file of configuration keys, as in config.toml.")
+            list[Path] | None,
+            typer.Option(help="TOML file of configuration keys, as in config.toml."),
         ],
         "set": Annotated[
             list[str] | None, typer.Option(help="Any configuration key, as key=value; repeatable.")

@@ -64,7 +64,8 @@ class CommandConfig(BaseModel):
 
     def with_changes(self, **changes: object) -> Self:
         """Return a validated copy with some fields replaced."""
-        return type(self).model_validate({**self.model_dump(), **changes})
+        # Unset fields stay unset: some must not be set beside others.
+        return type(self).model_validate({**self.model_dump(exclude_unset=True), **changes})
 
 
 Config = TypeVar("Config", bound=CommandConfig)
@@ -151,8 +152,9 @@ def load_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        fact = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(
-            f"--config {str(path)!r} must be a readable TOML file: {error}; see "
+            f"--config {str(path)!r} must be a readable TOML file: {fact}; check its path, and see "
             "the config.toml of any earlier output for an example."
         ) from error
 

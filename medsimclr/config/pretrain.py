@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from medsimclr.config.base import Argument, Flag
+from medsimclr.config.batch_from import parse_batch_from
 from medsimclr.config.training import TrainingConfig
 
 __all__ = ["PretrainConfig"]
@@ -57,6 +58,9 @@ class PretrainConfig(TrainingConfig):
     micro_batch_norm: Literal["micro", "frozen"] = "micro"
     """What batch norm sees under micro_batch: the statistics of each micro-batch, or the moving
     statistics, which never change then: only together with --start-from."""
+    batch_from: Annotated[str | None, Flag()] = None
+    """patients=K or slides=K: each batch takes equal parts of K patients or slides only, so that
+    stain does not tell its negatives apart. Default: every batch of all tiles."""
     health_tiles: int = Field(default=512, ge=0)
     """Training tiles that effective rank and online kNN are measured on; 0 measures neither."""
     health_reports: int = Field(default=20, ge=1)
@@ -77,7 +81,7 @@ class PretrainConfig(TrainingConfig):
     """Share of the patients kept for the test; 0 trains on all and makes tests transductive."""
 
     @model_validator(mode="after")
-    def _micro_batch_fits(self) -> Self:
+    def _options_fit_together(self) -> Self:
         if self.micro_batch is not None and self.micro_batch > self.batch_size:
             raise ValueError(
                 f"--micro-batch must be at most the --batch-size of {self.batch_size}, got "
@@ -88,13 +92,32 @@ class PretrainConfig(TrainingConfig):
                 "micro_batch_norm=frozen needs both --micro-batch and --start-from, got not both: "
                 "the moving statistics of drawn weights say nothing; add what is missing"
             )
+        if self.split is not None and "test_fraction" in self.model_fields_set:
+            raise ValueError(
+                f"give either --split or --test-fraction, got {str(self.split)!r} and "
+                f"{self.test_fraction:g}: the table alone says who is kept for the test; leave one "
+                "out"
+            )
         if self.dry_run and self.find_temperature:
             raise ValueError("give either --dry-run or --find-temperature, got both")
         return self
 
+    def record(self) -> dict[str, Any]:
+        """Return the configuration, without a share that a split table makes void."""
+        left_out = set() if self.split is None else {"test_fraction"}
+        return {key: value for key, value in super().record().items() if key not in left_out}
+
+    @model_validator(mode="after")
+    def _batch_from_is_said_well(self) -> Self:
+        if self.batch_from is not None:
+            parse_batch_from(self.batch_from, batch_size=self.batch_size)
+        return self
+
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of the run; see `TrainingConfig.identity`."""
-        return {key: value for key, value in super().identity().items() if key not in _ASIDE}
+        kept = {key: value for key, value in super().identity().items() if key not in _ASIDE}
+        # Runs under a split had it before it was left out of the record, and still go on.
+        return kept | {"test_fraction": self.test_fraction}
 
     def saves_memory(self) -> bool:
         """Tell whether memory was asked to be saved at the cost of time."""

@@ -36,8 +36,10 @@ def read_table(path: Path, *, required: Sequence[str]) -> list[Row]:
             header = [name.strip() for name in next(reader, [])]
             lines = [(reader.line_num, cells) for cells in reader if cells]
     except (OSError, UnicodeDecodeError, csv.Error) as error:
+        fact = error.strerror if isinstance(error, OSError) else error
         raise LabelError(
-            f"table {str(path)!r} must be a readable UTF-8 CSV file: {error}."
+            f"table {str(path)!r} must be a readable UTF-8 CSV file: {fact}; check its path, and "
+            f"save it with the columns {', '.join(required)}."
         ) from error
     missing = [name for name in required if name not in header]
     if missing:

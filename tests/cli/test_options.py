@@ -6,7 +6,8 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from medsimclr.cli.options import build_command
+from medsimclr.cli.options import OneValueCommand, build_command
+from medsimclr.config.base import dump_toml
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.config.pretrain import PretrainConfig
 
@@ -15,7 +16,8 @@ def given(model, *words):
     """Run a command of this model; return its exit code, its stderr and its configuration."""
     configs = []
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(build_command(model, lambda config, as_json: configs.append(config)))
+    command = build_command(model, lambda config, as_json: configs.append(config))
+    app.command(cls=OneValueCommand)(command)
     result = CliRunner().invoke(app, ["s.zarr", "--out", "run", *words])
     return result.exit_code, result.stderr, configs[0] if configs else None
 
@@ -45,6 +47,25 @@ def test_options_of_every_kind_are_read():
             "--split and --set split must have one value on a command line, got 'a' and 'b'; "
             "leave one out.",
         ),
+        (
+            "--config a.toml --config b.toml",
+            "--config must have one value on a command line, got 'a.toml' and 'b.toml'; leave one "
+            "out.",
+        ),
+        (
+            "--no-selective-kernels --selective-kernels",
+            "give either --selective-kernels or --no-selective-kernels, got both.",
+        ),
+        (
+            "--split a.csv --test-fraction 0.25",
+            "give either --split or --test-fraction, got 'a.csv' and 0.25: the table alone says "
+            "who is kept for the test; leave one out.",
+        ),
+        (
+            "--config none.toml",
+            "--config 'none.toml' must be a readable TOML file: No such file or directory; check "
+            "its path, and see the config.toml of any earlier output for an example.",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused_in_one_sentence(words, sentence):
@@ -55,6 +76,18 @@ def test_what_does_not_fit_is_refused_in_one_sentence(words, sentence):
 def test_the_same_value_twice_is_one_value():
     code, _, config = given(PretrainConfig, *"--epochs 3 --epochs 3 --set epochs=3".split())
     assert (code, config.epochs) == (0, 3)
+    code, _, config = given(PretrainConfig, *"--selective-kernels --selective-kernels".split())
+    assert (code, config.selective_kernels) == (0, True)
+
+
+def test_the_record_of_a_run_under_a_split_can_be_given_again(tmp_path):
+    _, _, config = given(PretrainConfig, *"--split a.csv".split())
+    again = tmp_path / "config.toml"
+    again.write_text(dump_toml(config.record()))
+    code, said, read = given(PretrainConfig, "--config", str(again), "--config", str(again))
+    assert (code, said, read) == (0, "", config)
+    assert config.with_changes(epochs=2).split == config.split
+    assert config.identity()["test_fraction"] == 0.25
 
 
 def test_the_help_says_what_an_option_takes():
