@@ -40,7 +40,11 @@ def installed_policies() -> dict[str, EntryPoint]:
 
 
 def load_policy(
-    spec: str, *, options: Mapping[str, object] | None = None, is_checked: bool = True
+    spec: str,
+    *,
+    options: Mapping[str, object] | None = None,
+    is_checked: bool = True,
+    only_class: str | None = None,
 ) -> AugmentationPolicy:
     """Load a policy, set its fields and look at what it draws.
 
@@ -49,6 +53,7 @@ def load_policy(
             attribute is a policy class or an instance of one.
         options: dataclass fields to override; values are converted to the type of the field.
         is_checked: whether to look at what it draws; without it, only what must be there is.
+        only_class: the `class_name` that it must have; a file of other text is not even run.
 
     Raises:
         PolicyError: the policy cannot be found, imported or used, breaks the contract, or an option
@@ -60,8 +65,12 @@ def load_policy(
         raise PolicyError(
             f"augmentation policy {spec!r} must name a class of that file; give {spec}:ClassName."
         )
-    attribute = _load_located(spec) if ":" in spec else _load_named(spec)
+    module = only_class.partition(":")[0] if only_class is not None else None
+    attribute = _load_located(spec, only_module=module) if ":" in spec else _load_named(spec)
     policy_class = attribute if isinstance(attribute, type) else type(attribute)
+    found = f"{policy_class.__module__}:{policy_class.__qualname__}"
+    if only_class not in (None, found):
+        raise PolicyError(f"it must be {only_class!r}, got {found!r}, of other code.")
     _check_is_policy(policy_class, spec)
     checked = _checked_options(policy_class, spec, options or {})
     try:
@@ -110,14 +119,15 @@ def _load_named(name: str) -> object:
     return _load_located(values[0])
 
 
-def _load_located(spec: str) -> object:
-    """Load "module:attribute" or "file.py:attribute"."""
+def _load_located(spec: str, *, only_module: str | None = None) -> object:
+    """Load "module:attribute" or "file.py:attribute"; of files, only what has the module's name."""
     place, _, attribute = spec.rpartition(":")
     if not place or not attribute.isidentifier():
         raise PolicyError(
             f"an augmentation policy is given as place:ClassName, got {spec!r}. {_OWN_POLICY}"
         )
-    module = _module_from_file(Path(place)) if place.endswith(".py") else _module_by_name(place)
+    is_file = place.endswith(".py")
+    module = _module_from_file(Path(place), only_module) if is_file else _module_by_name(place)
     if not hasattr(module, attribute):
         known = sorted(
             name for name, value in vars(module).items() if not _missing(value) and name[0] != "_"
@@ -140,10 +150,11 @@ def _module_by_name(name: str) -> ModuleType:
         ) from error
 
 
-def _module_from_file(path: Path) -> ModuleType:
+def _module_from_file(path: Path, only_name: str | None) -> ModuleType:
     """Run a policy file as a module that is named by its content.
 
-    The digest in the name lets a checkpoint say which text of the file drew its views.
+    The digest in the name lets a checkpoint say which text of the file drew its views. What is run
+    is that very text, never bytecode that Python kept beside the file.
     """
     try:
         source = path.read_bytes()
@@ -152,16 +163,20 @@ def _module_from_file(path: Path) -> ModuleType:
             f"augmentation policy file {str(path)!r} cannot be read: {error.strerror}."
         ) from error
     name = f"policy_file_{path.stem}_{hashlib.sha256(source).hexdigest()[:16]}"
+    if only_name not in (None, name):
+        raise PolicyError(
+            f"augmentation policy file {str(path)!r} must have the text of {only_name!r}, got "
+            f"{name!r}, of other code; it was not run."
+        )
     if name in sys.modules:
         return sys.modules[name]
     spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None, path
+    assert spec is not None, path
     module = importlib.util.module_from_spec(spec)
     # dataclasses look their own module up by name while the file runs.
     sys.modules[name] = module
     try:
-        spec.loader.exec_module(module)
+        exec(compile(source, str(path), "exec"), vars(module))
     except Exception as error:
         del sys.modules[name]
         raise PolicyError(

@@ -20,9 +20,10 @@ from albumentations.core.serialization import SERIALIZABLE_REGISTRY, shorten_cla
 # Registers our transforms, which a pipeline may name.
 from medsimclr.augment import crop, intensity, stain_transforms, transforms  # noqa: F401
 from medsimclr.augment.contract import first_line
+from medsimclr.augment.geometric import is_geometric
 from medsimclr.errors import PolicyError
 
-__all__ = ["PipelinePolicy", "read_pipeline"]
+__all__ = ["PipelinePolicy", "pipeline_policy", "read_pipeline"]
 
 _LARGEST_BYTES = 1_000_000
 _MOST_NODES = 10_000
@@ -30,11 +31,6 @@ _DEEPEST = 32
 _LARGEST_NUMBER = 10_000
 _CLASS = "__class_fullname__"
 _KNOWN_MODULES = ("albumentations.", "medsimclr.augment.")
-_GEOMETRIC_MODULES = (
-    "albumentations.augmentations.crops.",
-    "albumentations.augmentations.geometric.",
-)
-_OUR_GEOMETRY = (crop.Crop, transforms.SquareSymmetries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +64,19 @@ def read_pipeline(path: Path) -> PipelinePolicy:
         PolicyError: it cannot be read, is no such file, or names anything but transforms.
     """
     where = f"augmentation pipeline {str(path)!r}"
-    content = _parse(path, where)
+    return pipeline_policy(_parse(path, where), where=where)
+
+
+def pipeline_policy(content: object, *, where: str) -> PipelinePolicy:
+    """Check what a file or a run's record holds; see `read_pipeline`.
+
+    Args:
+        content: one pipeline or two, as JSON or YAML values.
+        where: names its origin in errors.
+
+    Raises:
+        PolicyError: it names anything but transforms, or they cannot be built.
+    """
     try:
         if isinstance(content, dict) and content.keys() == {"contrastive", "supervised"}:
             contrastive = _checked(content["contrastive"])
@@ -179,8 +187,7 @@ def _geometric_part(node: dict[str, Any]) -> dict[str, Any] | None:
     """Return a pipeline without the transforms that change values; None if nothing is left."""
     known = _class_of(node)
     if "transforms" not in node:
-        is_geometric = known.__module__.startswith(_GEOMETRIC_MODULES) or known in _OUR_GEOMETRY
-        return node if is_geometric and known is not A.Morphological else None
+        return node if is_geometric(known) else None
     parts = [part for child in node["transforms"] if (part := _geometric_part(child))]
     if not parts:
         return None
