@@ -5,16 +5,27 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
+from medsimclr.config.batch_from import BatchFrom
 from medsimclr.config.training import TrainingConfig
 from medsimclr.data.split import Part, check_split, is_in, require_part
 from medsimclr.data.tile_index import TileIndex, index_tiles, patients_of
+from medsimclr.data.unit_order import form_units
 from medsimclr.errors import ConfigError
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.store.reader import TileStore
 from medsimclr.training.networks import Network
 
-__all__ = ["Material", "check_batch_size", "check_tiles_fit", "open_material", "patients_in"]
+__all__ = [
+    "BatchUnits",
+    "Material",
+    "batch_units",
+    "check_batch_size",
+    "check_tiles_fit",
+    "open_material",
+    "patients_in",
+]
 
 
 @dataclass(frozen=True)
@@ -80,3 +91,48 @@ def check_batch_size(config: TrainingConfig, tiles: TileIndex) -> None:
             f"--batch-size must be at most the {len(tiles)} training tiles, got "
             f"{config.batch_size}; lower it or tile more slides."
         )
+
+
+@dataclass(frozen=True)
+class BatchUnits:
+    """What batches take their tiles from."""
+
+    tiles: list[npt.NDArray[np.int64]]
+    """Of each unit the positions of its tiles."""
+    n_per_batch: int
+    line: str
+    """What a person reads of it."""
+
+
+def batch_units(config: TrainingConfig, tiles: TileIndex, *, wanted: BatchFrom) -> BatchUnits:
+    """Return the units that give a batch tiles of the wanted number of patients or slides.
+
+    Raises:
+        ConfigError: there are fewer of them, or too few tiles for batches of their own.
+    """
+    # By slide first: of a million tiles, texts would take a second to compare.
+    _, first, slide_N = np.unique(tiles.slide_N, return_index=True, return_inverse=True)
+    _, patient_S = np.unique(tiles.patient_N[first], return_inverse=True)
+    group_N = patient_S[slide_N] if wanted.origin == "patients" else slide_N
+    n_groups = int(group_N.max()) + 1
+    if wanted.n > n_groups:
+        raise ConfigError(
+            f"--batch-from must ask for at most the {n_groups} {wanted.origin} that are trained "
+            f"on, got '{wanted}'; lower it."
+        )
+    if len(tiles) < 3 * config.batch_size:
+        raise ConfigError(
+            f"--batch-from '{wanted}' needs training tiles for three batches, got {len(tiles)} "
+            f"and a --batch-size of {config.batch_size}; lower --batch-size."
+        )
+    units = form_units(group_N, n_units=wanted.n, batch_size=config.batch_size, seed=config.seed)
+    share = config.batch_size // wanted.n
+    line = f"each batch takes {share} tiles of each of {wanted.n} {wanted.origin}"
+    n_small = int((np.bincount(group_N) < share).sum())
+    if n_small:
+        n_in = sorted(len(np.unique(group_N[unit])) for unit in units)
+        line += (
+            f"; {n_small} of {n_groups} have fewer and are put together with others, so that a "
+            f"batch may hold {sum(n_in[-wanted.n :])} {wanted.origin}"
+        )
+    return BatchUnits(tiles=units, n_per_batch=wanted.n, line=line)

@@ -10,9 +10,10 @@ import torch
 
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
+from medsimclr.config.batch_from import parse_batch_from
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import Part, draw_split, read_split, strangers_note
-from medsimclr.data.tile_index import patients_of
+from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError, SplitError
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
@@ -23,7 +24,14 @@ from medsimclr.training.gradient_cache import accumulate_cached
 from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
 from medsimclr.training.inheritance import source_checkpoint, starting_weights
 from medsimclr.training.loop import Observe
-from medsimclr.training.material import Material, check_batch_size, open_material, patients_in
+from medsimclr.training.material import (
+    BatchUnits,
+    Material,
+    batch_units,
+    check_batch_size,
+    open_material,
+    patients_in,
+)
 from medsimclr.training.networks import Network, build_simclr
 from medsimclr.training.run_directory import Lineage, read_lineage
 from medsimclr.training.run_log import Progress, silent
@@ -70,6 +78,7 @@ def prepare(
     if note is not None:
         progress(0, 0, note)
     check_batch_size(config, tiles)
+    units = _units(config, tiles, progress)
     network = network_of(config, material.store.meta)
     identity = config.identity() | {"precision": session.compute.precision}
     if config.start_from is None:
@@ -95,7 +104,18 @@ def prepare(
         kind="contrastive",
         split=split,
         lineage=lineage,
+        units=units,
     )
+
+
+def _units(config: PretrainConfig, tiles: TileIndex, progress: Progress) -> BatchUnits | None:
+    """Return and tell what batches take their tiles from; None without a wish."""
+    if config.batch_from is None:
+        return None
+    wanted = parse_batch_from(config.batch_from, batch_size=config.batch_size)
+    units = batch_units(config, tiles, wanted=wanted)
+    progress(0, 0, units.line)
+    return units
 
 
 def network_of(config: PretrainConfig, meta: RootMeta) -> Network:
@@ -215,6 +235,7 @@ def _watch(
         temperature=config.temperature,
         plan=plan,
         report_steps=report_interval(plan, n_reports=config.health_reports, n_tiles=len(sample)),
+        run=config.out,
         progress=progress,
     )
     return health.observe

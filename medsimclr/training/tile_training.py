@@ -1,6 +1,6 @@
 """What the three trainings do alike: from a network, its gradient and tiles to a run directory."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -10,9 +10,10 @@ from torch import nn
 
 from medsimclr.augment.policy import AugmentationPolicy
 from medsimclr.config.training import TrainingConfig
-from medsimclr.data.order import BatchOrder
+from medsimclr.data.order import BatchOrder, Sample
 from medsimclr.data.split import Split
 from medsimclr.data.tile_index import TileIndex
+from medsimclr.data.unit_order import UnitOrder
 from medsimclr.data.views import RandomViewKind, TileViews, load_batches
 from medsimclr.distributed.agreement import on_main
 from medsimclr.files.atomic import write_text
@@ -21,6 +22,7 @@ from medsimclr.models.simclr import Classifier, SimCLR
 from medsimclr.training.compute import compiled
 from medsimclr.training.crowding import Crowding
 from medsimclr.training.loop import Observe, train
+from medsimclr.training.material import BatchUnits
 from medsimclr.training.networks import Network
 from medsimclr.training.plan import Plan, build_optimizer, build_plan
 from medsimclr.training.run_directory import Lineage, open_run
@@ -51,6 +53,8 @@ class TileTraining(Generic[Module]):
     """Both recorded in the run directory, which must not hold another run."""
     tables: Mapping[str, str] = field(default_factory=dict)
     """Further files of the run directory, by name."""
+    units: BatchUnits | None = None
+    """What a batch takes its tiles from; None: all tiles alike."""
 
 
 def train_on_tiles(
@@ -125,7 +129,6 @@ def load_share(
     config: TrainingConfig, session: Session, training: TileTraining[Module], steps: range
 ) -> Iterator[Batch]:
     """Read this process's rows of the batches of some steps."""
-    compute, group = session
     views = TileViews(
         config.store,
         training.tiles,
@@ -134,17 +137,19 @@ def load_share(
         view_px=training.network.view_px,
         seed=config.seed,
     )
-    order = BatchOrder(
-        len(training.tiles),
-        config.batch_size,
-        config.seed,
-        steps.start,
-        steps.stop,
-        rank=group.rank,
-        size=group.size,
-    )
-    is_pinned = compute.device.type == "cuda"
+    is_pinned = session.compute.device.type == "cuda"
+    order = _order(config, session, training, steps)
     return load_batches(views, order, n_workers=config.workers, is_pinned=is_pinned)
+
+
+def _order(
+    config: TrainingConfig, session: Session, training: TileTraining[Module], steps: range
+) -> Iterable[list[Sample]]:
+    place = {"rank": session.group.rank, "size": session.group.size}
+    batches = (config.batch_size, config.seed, steps.start, steps.stop)
+    if training.units is None:
+        return BatchOrder(len(training.tiles), *batches, **place)
+    return UnitOrder(training.units.tiles, training.units.n_per_batch, *batches, **place)
 
 
 @contextmanager

@@ -23,8 +23,8 @@ _FLAGS = {
     "PolicyFitConfig": "policy store out split seed",
     "PolicyShowConfig": "policy store out view_px seed",
     "PretrainConfig": "store out epochs batch_size seed device workers start_from policy depth "
-    "width selective_kernels view_px temperature micro_batch find_temperature dry_run split "
-    "test_fraction",
+    "width selective_kernels view_px temperature micro_batch batch_from find_temperature "
+    "dry_run split test_fraction",
     "TileConfig": "inputs out mpp tile_px annotations slides_csv codec source_mpp stride_px "
     "overlap_px edge reader min_tissue max_ink max_blank min_focus preview workers overwrite "
     "dry_run",
