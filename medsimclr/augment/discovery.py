@@ -10,6 +10,7 @@ import dataclasses
 import hashlib
 import importlib
 import importlib.util
+import shlex
 import sys
 import typing
 from collections.abc import Mapping
@@ -85,7 +86,8 @@ def load_policy(
 
 def _good(policy: AugmentationPolicy, spec: str, *, is_checked: bool) -> AugmentationPolicy:
     if is_checked and (problems := check_policy(policy, is_thorough=False)):
-        more = f" ({len(problems) - 1} more: medsimclr policies check)" if problems[1:] else ""
+        check = f"medsimclr policies check {shlex.quote(spec)}"
+        more = f" ({len(problems) - 1} more: {check})" if problems[1:] else ""
         raise PolicyError(f"augmentation policy {spec!r}: {problems[0]}{more}")
     return policy
 
@@ -160,7 +162,8 @@ def _module_from_file(path: Path, only_name: str | None) -> ModuleType:
         source = path.read_bytes()
     except OSError as error:
         raise PolicyError(
-            f"augmentation policy file {str(path)!r} cannot be read: {error.strerror}."
+            f"augmentation policy file {str(path)!r} cannot be read: {error.strerror}; check its "
+            "path."
         ) from error
     name = f"policy_file_{path.stem}_{hashlib.sha256(source).hexdigest()[:16]}"
     if only_name not in (None, name):

@@ -102,16 +102,24 @@ def _parse(path: Path, where: str) -> Any:
         with path.open("rb") as file:
             text = file.read(_LARGEST_BYTES + 1)
     except OSError as error:
-        raise PolicyError(f"{where} cannot be read: {error.strerror}.") from error
+        raise PolicyError(f"{where} cannot be read: {error.strerror}; check its path.") from error
     if len(text) > _LARGEST_BYTES:
         raise PolicyError(f"{where} must have at most {_LARGEST_BYTES} bytes, got more.")
+    is_json = path.suffix == ".json"
     try:
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+        return json.loads(text) if is_json else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise PolicyError(
-            f"{where} is not {path.suffix[1:].upper()}: {first_line(error)} Write it with "
+            f"{where} is not {'JSON' if is_json else 'YAML'}: {_problem(error)} Write it with "
             "albumentations.save(compose, path, data_format)."
         ) from error
+
+
+def _problem(error: Exception) -> str:
+    """Return what a parser found, and in which line; PyYAML's first line is of the context."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{type(error).__name__}: {error.problem}, line {error.problem_mark.line + 1}."
+    return first_line(error)
 
 
 def _checked(saved: Any) -> dict[str, Any]:

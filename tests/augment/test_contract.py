@@ -272,7 +272,8 @@ def test_loading_refuses_a_policy_that_breaks_the_contract(tmp_path):
 
     with pytest.raises(
         PolicyError,
-        match=r"mine.py:Mine': contrastive\(40\): .* \(1 more: medsimclr policies check\)",
+        match=r"mine.py:Mine': contrastive\(40\): .* \(1 more: medsimclr policies check "
+        r".*mine.py:Mine\)",
     ):
         load_policy(f"{path}:Mine")
 

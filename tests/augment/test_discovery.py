@@ -111,7 +111,10 @@ def test_options_are_converted_to_the_type_of_their_field():
             "pipeline as path/to/file.yaml.",
         ),
         ("no.such.module:X", "'no.such.module' cannot be imported: ModuleNotFoundError: No module"),
-        ("missing.py:X", "policy file 'missing.py' cannot be read: No such file or directory."),
+        (
+            "missing.py:X",
+            "policy file 'missing.py' cannot be read: No such file or directory; check its path.",
+        ),
         ("mine.py", "'mine.py' must name a class of that file; give mine.py:ClassName."),
         (":X", "is given as place:ClassName, got ':X'"),
         ("module:", "is given as place:ClassName, got 'module:'"),

@@ -51,8 +51,8 @@ def test_a_policy_whose_file_is_gone_is_told_with_what_to_do(policy_file):
     with pytest.raises(
         PolicyError,
         match=re.escape(f"augmentation policy {spec!r} of the run before cannot be loaded: ")
-        + r".* cannot be read: No such file or directory. Put its file back, or give --policy "
-        r"\(evaluate and heatmap do without\).",
+        + r".* cannot be read: No such file or directory; check its path\. Put its file back, "
+        r"or give --policy \(evaluate and heatmap do without\).",
     ):
         load_recorded_policy(spec, record, options={})
 
