@@ -31,9 +31,10 @@ from medsimclr.evaluation.collapse import (
 )
 from medsimclr.evaluation.knn import knn_across_units
 from medsimclr.evaluation.representation import alignment, rank_me, uniformity
+from medsimclr.models.resnet import ResNet
 from medsimclr.training.compute import to_images
 from medsimclr.training.plan import Plan
-from medsimclr.training.run_log import Progress
+from medsimclr.training.run_log import Progress, read_metrics
 
 __all__ = ["Health", "batch_figures", "chance_levels", "health_sample", "report_interval"]
 
@@ -112,12 +113,14 @@ class Health:
         temperature: of NT-Xent.
         plan: steps of the run and of its warm-up.
         report_steps: steps between two reports, as of `report_interval`.
-        progress: shows what the figures of a new run have to be compared with.
+        run: the run directory; what it has logged is judged again where a run goes on.
+        progress: shows what the figures of a new run have to be compared with, and what troubles
+            one that goes on.
     """
 
     def __init__(
         self,
-        encoder: nn.Module,
+        encoder: ResNet,
         *,
         store: Path,
         sample: TileIndex,
@@ -127,6 +130,7 @@ class Health:
         temperature: float,
         plan: Plan,
         report_steps: int,
+        run: Path,
         progress: Progress,
     ) -> None:
         self._encoder = encoder
@@ -136,6 +140,7 @@ class Health:
         self._batch_size = batch_size
         self._plan = plan
         self._report_steps = report_steps
+        self._run = run
         self._progress = progress
         self._window: deque[tuple[float, float]] = deque(maxlen=_WINDOW)
         self._in_force = dict(temperature_symptoms(temperature))
@@ -158,37 +163,57 @@ class Health:
         """
         if step == 0:
             self._progress(0, 0, chance_levels(self._batch_size))
-            return self._measure(step)[0], list(self._in_force.values())
+            return self._measure(), list(self._in_force.values())
+        if not self._window and step > 1:
+            self._recall(step)
         is_last = step == self._plan.total_steps
-        sentences = self._judge_task(step, figures, is_last=is_last)
-        measured: dict[str, float] = {}
-        if is_last or step % self._report_steps == 0:
-            measured, further = self._measure(step)
-            sentences += further
+        is_due = is_last or step % self._report_steps == 0
+        measured = self._measure() if is_due else {}
+        sentences = self._judge(step, {**figures, **measured}, is_last=is_last)
         return measured, list(self._in_force.values()) if is_last else sentences
 
-    def _measure(self, step: int) -> tuple[dict[str, float], list[str]]:
-        """Return effective rank and, where there are labels, kNN, and what troubles begin."""
+    def _recall(self, step: int) -> None:
+        """Judge again what was logged before `step`: a resumed run knows what troubles it."""
+        for row in read_metrics(self._run):
+            if 0 < row["step"] < step:
+                figures = {name: math.nan if row[name] is None else row[name] for name in row}
+                self._judge(row["step"], figures, is_last=False)
+        for sentence in self._in_force.values():
+            self._progress(0, 0, sentence)
+
+    def _measure(self) -> dict[str, float]:
+        """Return effective rank, the largest feature and, where there are labels, kNN."""
         if len(self._sample) == 0:
-            return {}, []
+            return {}
         features_SD = self._features()
-        figures = {"effective_rank": rank_me(features_SD)}
+        figures = {
+            "effective_rank": rank_me(features_SD),
+            "largest_feature": float(features_SD.abs().max()),
+        }
         # float64: squares of features that grow without bound must not overflow.
         neighbours = knn_across_units(
             features_SD.nan_to_num().double().numpy(), self._sample.label_N, self._sample.unit_N
         )
         if neighbours is not None:
             figures["knn_balanced_accuracy"] = neighbours
-        if step == 0:
-            return figures, []
+        return figures
+
+    def _judge(self, step: int, figures: Mapping[str, float], *, is_last: bool) -> list[str]:
+        """Return what newly troubles the run, by what was observed at a step and before it."""
+        sentences = self._judge_task(step, figures, is_last=is_last)
+        # Earlier versions logged no largest feature.
+        if "largest_feature" not in figures:
+            return sentences
+        largest = figures["largest_feature"]
         symptoms = feature_symptoms(
             effective_rank=figures["effective_rank"],
-            largest=float(features_SD.abs().max()),
-            n_tiles=len(features_SD),
-            n_features=features_SD.shape[1],
+            # The log tells not infinite from NaN, and a resumed run says what another does.
+            largest=largest if math.isfinite(largest) else math.nan,
+            n_tiles=len(self._sample),
+            n_features=self._encoder.feature_dim,
             is_warm=self._is_warm(step),
         )
-        return figures, self._new(symptoms, {"overflow", "collapse", "few_directions"})
+        return sentences + self._new(symptoms, {"overflow", "collapse", "few_directions"})
 
     def _judge_task(self, step: int, figures: Mapping[str, float], *, is_last: bool) -> list[str]:
         """Judge the last steps once a window, and at the end whatever there is of one."""

@@ -1,30 +1,22 @@
 """Health: what is measured while a pretraining runs, what is said, and that it harms nothing."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from torch import nn
 
-from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.tile_index import TileIndex, index_tiles
-from medsimclr.distributed.group import Group
 from medsimclr.evaluation.knn import knn_across_units
-from medsimclr.evaluation.representation import alignment, rank_me, uniformity
-from medsimclr.losses.nt_xent import nt_xent
+from medsimclr.evaluation.representation import rank_me
 from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.store.reader import TileStore
-from medsimclr.training.checkpoint import require_checkpoint
-from medsimclr.training.health import (
-    Health,
-    batch_figures,
-    chance_levels,
-    health_sample,
-    report_interval,
-)
+from medsimclr.training.health import Health, health_sample
 from medsimclr.training.inference import encode
 from medsimclr.training.plan import Plan
-from medsimclr.training.pretrain import pretrain
-from medsimclr.training.run_log import read_metrics, silent
+from medsimclr.training.run_log import silent
 from tests.tiny_store import write_tiny_store
 
 VIEW_PX = 32
@@ -34,6 +26,8 @@ AT_CHANCE = {"accuracy": 1 / 16, "entropy": float(np.log(16))}
 
 class SmallEncoder(nn.Module):
     """A convolution whose batch norm and dropout behave otherwise in training."""
+
+    feature_dim = 16
 
     def __init__(self):
         super().__init__()
@@ -50,6 +44,8 @@ class SmallEncoder(nn.Module):
 
 class ConstantEncoder(nn.Module):
     """Collapsed, every tile gets the same features; recovered, its own pixels."""
+
+    feature_dim = 16
 
     def __init__(self, value=1.0):
         super().__init__()
@@ -84,7 +80,15 @@ def make_plan(total_steps=1000, warmup_steps=50, images_per_step=32):
 
 
 def make_health(
-    store, tiles, encoder, *, report_steps=10, temperature=0.1, progress=silent, **plan
+    store,
+    tiles,
+    encoder,
+    *,
+    report_steps=10,
+    temperature=0.1,
+    run=Path("no run"),
+    progress=silent,
+    **plan,
 ):
     return Health(
         encoder,
@@ -96,6 +100,7 @@ def make_health(
         temperature=temperature,
         plan=make_plan(**plan),
         report_steps=report_steps,
+        run=run,
         progress=progress,
     )
 
@@ -106,47 +111,6 @@ def run_steps(health, steps, figures):
     for step in steps:
         said += [(step, sentence) for sentence in health.observe(step, figures)[1]]
     return said
-
-
-def test_figures_of_a_batch_are_of_its_first_512_rows():
-    generator = torch.Generator().manual_seed(0)
-    z_a_nD, z_b_nD = torch.randn(2, 600, 8, generator=generator)
-    figures = batch_figures(z_a_nD, z_b_nD)
-    assert figures["alignment"] == alignment(z_a_nD[:512], z_b_nD[:512])
-    both = uniformity(z_a_nD[:512]), uniformity(z_b_nD[:512])
-    assert figures["uniformity"].item() == pytest.approx(sum(both).item() / 2)
-
-
-def test_shares_of_a_group_sum_to_the_mean():
-    z_a_nD, z_b_nD = torch.randn(2, 40, 8, generator=torch.Generator().manual_seed(0))
-    halves = [
-        batch_figures(z_a_nD[rows], z_b_nD[rows], group=Group(rank, 2, torch.device("cpu")))
-        for rank, rows in enumerate([slice(20), slice(20, 40)])
-    ]
-    alone = batch_figures(z_a_nD, z_b_nD)["alignment"]
-    assert (halves[0]["alignment"] + halves[1]["alignment"]).item() == pytest.approx(alone.item())
-
-
-def test_sample_is_spread_over_classes_and_patients_and_follows_the_seed(tiles):
-    labels = np.where(tiles.label_N == 1, -1, 0)
-    labels[tiles.patient_N == "P0"] = 1
-    mixed = TileIndex(**{**vars(tiles), "label_N": labels})
-    sample = health_sample(mixed, n_tiles=18, seed=0)
-    assert np.unique(sample.label_N, return_counts=True)[1].tolist() == [6, 6, 6]
-    assert len(np.unique(sample.patient_N[sample.label_N == 0])) == 5
-    again, other = (health_sample(mixed, n_tiles=18, seed=seed) for seed in (0, 1))
-    assert np.array_equal(sample.id_N, again.id_N)
-    assert not np.array_equal(sample.id_N, other.id_N)
-    assert len(health_sample(mixed, n_tiles=10_000, seed=0)) == len(tiles)
-
-
-def test_reports_are_as_many_as_asked_or_as_few_as_are_cheap():
-    long_run = make_plan(total_steps=100_000, images_per_step=512)
-    assert report_interval(long_run, n_reports=20, n_tiles=512) == 5000
-    # 38 steps of 256 images: one report of 512 tiles is worth 0.67 steps, 3 % of 22 steps.
-    short_run = make_plan(total_steps=38, images_per_step=256)
-    assert report_interval(short_run, n_reports=20, n_tiles=512) == 23
-    assert report_interval(short_run, n_reports=20, n_tiles=0) == 2
 
 
 def test_reports_equal_what_encode_gives_and_come_when_due(store, tiles):
@@ -165,7 +129,7 @@ def test_reports_equal_what_encode_gives_and_come_when_due(store, tiles):
 def test_neighbours_are_left_out_without_labels(store, tiles):
     unlabelled = TileIndex(**{**vars(tiles), "label_N": np.full(len(tiles), -1)})
     health = make_health(store, unlabelled, SmallEncoder())
-    assert list(health.observe(10, HEALTHY)[0]) == ["effective_rank"]
+    assert list(health.observe(10, HEALTHY)[0]) == ["effective_rank", "largest_feature"]
 
 
 def test_an_empty_sample_measures_nothing(store, tiles):
@@ -253,13 +217,6 @@ def test_before_the_first_step_is_measured_and_chance_said_but_nothing_judged(st
     assert lines == ["at chance: loss 6.868, accuracy 0.062, entropy 2.77"]
 
 
-def test_chance_is_that_of_a_network_to_which_all_tiles_look_alike():
-    z_BD = torch.ones(16, 8)
-    loss, accuracy, entropy = nt_xent(z_BD, z_BD, temperature=0.07)
-    said = f"loss {loss:.4g}, accuracy {accuracy:.2g}, entropy {entropy:.3g}"
-    assert chance_levels(16) == f"at chance: {said}"
-
-
 def test_the_last_step_repeats_what_has_not_ended(store, tiles):
     encoder = ConstantEncoder()
     health = make_health(store, tiles, encoder, temperature=1e-6, total_steps=200)
@@ -280,50 +237,41 @@ def test_a_run_shorter_than_a_window_is_judged_at_its_end(store, tiles):
     assert "the temperature is too low" in sentence
 
 
-def pretrain_shortly(store, out, **changes):
-    """Pretrain on 54 tiles in 7 steps; return the run and what was said beside the figures."""
-    lines = []
-    settings = {
-        "workers": 0,
-        "device": "cpu",
-        "precision": "fp32",
-        "batch_size": 8,
-        "epochs": 1,
-        "view_px": 36,
-        "policy": "simclr",
-        **changes,
-    }
-    config = PretrainConfig(store=store, out=out, **settings)
-    pretrain(config, progress=lambda done, total, line: total or lines.append(line))
-    return config, lines
+def observe_and_log(health, run, steps):
+    """Solve the task at first, then fail in it; the features recover for a while."""
+    solved = {"accuracy": 1.0, "entropy": 0.05}
+    run.mkdir(exist_ok=True)
+    with (run / "metrics.jsonl").open("a") as log:
+        for step in steps:
+            health._encoder.is_collapsed = not 100 <= step < 130
+            figures = solved if step <= 20 else AT_CHANCE
+            measured, warnings = health.observe(step, figures)
+            row = {name: None if value == np.inf else value for name, value in measured.items()}
+            log.write(json.dumps({"step": step, **figures, **row, "warnings": warnings}) + "\n")
 
 
-def test_watching_changes_no_bit_of_the_training(store, tmp_path):
-    watched, lines = pretrain_shortly(store, tmp_path / "watched", health_reports=7)
-    alone, _ = pretrain_shortly(store, tmp_path / "alone", health_tiles=0)
-    digests = {require_checkpoint(config.out).weights_sha256 for config in (watched, alone)}
-    assert len(digests) == 1
-    assert lines == ["at chance: loss 5.416, accuracy 0.12, entropy 2.08"]
-    before, *_, figures = read_metrics(watched.out)
-    assert before.keys() == {"step", "effective_rank", "knn_balanced_accuracy"}
-    assert [row["step"] for row in read_metrics(watched.out)] == list(range(8))
-    assert [row["step"] for row in read_metrics(alone.out)] == list(range(1, 8))
-    expected = {"accuracy", "entropy", "alignment", "uniformity", "gradient_norm"}
-    assert expected | {"effective_rank", "knn_balanced_accuracy"} < figures.keys()
-    assert 1 < figures["effective_rank"] < 512
+@pytest.mark.parametrize("value", [1.0, float("inf")])
+def test_a_run_that_goes_on_says_and_ends_with_what_an_uninterrupted_one_does(
+    store, tiles, tmp_path, value
+):
+    def make(run, **settings):
+        return make_health(
+            store, tiles, ConstantEncoder(value), run=run, total_steps=200, **settings
+        )
+
+    observe_and_log(make(tmp_path / "whole"), tmp_path / "whole", range(1, 201))
+    expected = (tmp_path / "whole" / "metrics.jsonl").read_text()
+    for stop in (1, 15, 20, 33, 110, 165, 199):
+        run, lines = tmp_path / f"stopped after {stop}", []
+        observe_and_log(make(run), run, range(1, stop + 1))
+        again = make(run, progress=lambda done, total, line: lines.append(line))  # noqa: B023
+        observe_and_log(again, run, range(stop + 1, 201))
+        assert (run / "metrics.jsonl").read_text() == expected
+        assert len(lines) == {1: 0, 15: 1, 165: 3, 199: 3}.get(stop, 2)
 
 
-def test_blank_tiles_are_a_collapse_in_a_real_run(tmp_path):
-    blank = write_tiny_store(
-        tmp_path / "blank.zarr",
-        images_of=lambda n_tiles, tile_px, seed: np.full((n_tiles, tile_px, tile_px, 3), 230, "u1"),
-    )
-    options = {"jitter_p": 0.0, "grey_p": 0.0, "blur": False}
-    _, lines = pretrain_shortly(blank, tmp_path / "run", policy_options=options)
-    assert len(lines) == 2
-    assert lines[1].startswith("collapse: all tiles get nearly the same features")
-
-
-def test_a_rate_far_too_high_is_a_collapse_in_a_real_run(store, tmp_path):
-    _, lines = pretrain_shortly(store, tmp_path / "run", optimizer="sgd", base_lr=30.0, epochs=3)
-    assert any("effective rank 1." in line or "without bound" in line for line in lines), lines
+def test_a_log_of_an_earlier_version_is_recalled_without_its_features(store, tiles, tmp_path):
+    row = {"step": 10, **HEALTHY, "effective_rank": 1.0}
+    (tmp_path / "metrics.jsonl").write_text(json.dumps(row) + "\n")
+    health = make_health(store, tiles, ConstantEncoder(), run=tmp_path)
+    assert [step for step, _ in run_steps(health, range(11, 31), HEALTHY)] == [20]

@@ -1,7 +1,6 @@
 """Resuming: a stopped run ends with the bits of an uninterrupted one, and says so on the way."""
 
 import json
-import os
 import signal
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors.torch import load_file
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.errors import CheckpointedError, ConfigError, IntegrityError, NonFiniteLossError
+from medsimclr.errors import CheckpointedError, ConfigError, NonFiniteLossError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.training import pretrain as pretrain_module
 from medsimclr.training.checkpoint import latest_checkpoint, require_checkpoint
@@ -21,6 +20,7 @@ from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_log import read_metrics
 from tests.tiny_store import write_tiny_store
+from tests.training.signals import stop_after
 
 SMALL = {"workers": 0, "device": "cpu", "precision": "fp32", "batch_size": 8, "log_seconds": 1e-6}
 
@@ -47,16 +47,6 @@ def finetuned(store, pretrained):
     out = pretrained.parent / "finetuned"
     finetune(FinetuneConfig(**SMALL, store=store, run=pretrained, out=out, labels=16, epochs=2))
     return out
-
-
-def stop_after(step: int, number: signal.Signals = signal.SIGTERM):
-    """Progress that sends this process a signal once, as a scheduler or a person would."""
-
-    def progress(done: int, total: int, line: str) -> None:
-        if done == step:
-            os.kill(os.getpid(), number)
-
-    return progress
 
 
 def test_ctrl_c_checkpoints_and_interrupts(store, tmp_path):
@@ -138,43 +128,6 @@ def test_other_store_is_refused(pretrained, tmp_path):
         pretrain(pretrain_config(other, pretrained))
 
 
-def test_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):
-    config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
-    pretrain(config)
-    newest = latest_checkpoint(config.out)[0].folder
-    weights = newest / "model.safetensors"
-    content = bytearray(weights.read_bytes())
-    content[len(content) // 2] ^= 1
-    weights.write_bytes(content)
-    checkpoint, damaged = latest_checkpoint(config.out)
-    assert checkpoint.step == 6
-    assert "model.safetensors fails its SHA-256" in damaged[0]
-
-
-def test_resume_after_damage_ends_with_whole_checkpoints(store, tmp_path):
-    config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
-    pretrain(config)
-    newest = latest_checkpoint(config.out)[0].folder
-    (newest / "model.safetensors").write_bytes(b"")
-    lines = []
-    pretrain(config, progress=lambda done, total, line: lines.append(line))
-    assert "going on from step 6, the last that is whole" in lines
-    checkpoint, damaged = latest_checkpoint(config.out)
-    assert checkpoint.step == 7
-    assert not damaged
-
-
-def test_resume_where_none_is_whole_is_refused_and_deletes_nothing(store, tmp_path):
-    config = pretrain_config(store, tmp_path / "run", checkpoint_minutes=1e-9)
-    pretrain(config)
-    folders = sorted((config.out / "checkpoints").iterdir())
-    for folder in folders:
-        (folder / "model.safetensors").write_bytes(b"")
-    with pytest.raises(IntegrityError, match=r"must have a whole checkpoint .* got 2 that are"):
-        pretrain(config)
-    assert sorted((config.out / "checkpoints").iterdir()) == folders
-
-
 def test_output_with_files_of_others_is_refused_and_left_as_it_is(store, tmp_path):
     film = tmp_path / "home" / "downloads" / "film.mkv.partial"
     film.parent.mkdir(parents=True)
@@ -201,22 +154,6 @@ def test_gradient_that_is_not_finite_updates_nothing(store, tmp_path, monkeypatc
     with pytest.raises(NonFiniteLossError, match=r"the gradient's norm of step 1 must be finite"):
         pretrain(config)
     assert latest_checkpoint(config.out)[0] is None
-
-
-def test_damaged_newest_checkpoint_is_named_where_its_run_is_used(store, pretrained, tmp_path):
-    config = pretrain_config(store, tmp_path / "pre", checkpoint_minutes=1e-9)
-    pretrain(config)
-    newest = latest_checkpoint(config.out)[0].folder
-    (newest / "model.safetensors").write_bytes(b"")
-    lines = []
-    finetune(
-        FinetuneConfig(
-            **SMALL, store=store, run=config.out, out=tmp_path / "run", labels=8, epochs=1
-        ),
-        progress=lambda done, total, line: lines.append(line),
-    )
-    assert "fails its SHA-256" in lines[0]
-    assert "Step 6 of" in lines[0]
 
 
 def test_run_killed_at_its_very_start_is_taken_up(store, pretrained, tmp_path):
@@ -258,14 +195,6 @@ def test_finetuning_again_with_other_labels_is_refused(store, pretrained, tmp_pa
     table.write_text(table.read_text().replace("slide_5,tumor", "slide_5,normal"))
     with pytest.raises(ConfigError, match="label_table: "):
         finetune(config)
-
-
-def test_run_of_damaged_checkpoints_alone_is_an_integrity_error(pretrained, tmp_path):
-    folder = tmp_path / "run" / "checkpoints" / "step_00000001"
-    folder.mkdir(parents=True)
-    (folder / "manifest.json").write_text(json.dumps({"step": 1}))
-    with pytest.raises(IntegrityError, match="is damaged"):
-        require_checkpoint(tmp_path / "run")
 
 
 def test_non_finite_loss_stops_before_the_update(store, tmp_path):
