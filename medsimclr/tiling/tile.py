@@ -27,6 +27,12 @@ _REFUSED = (SlideError, UnsafeInputError)
 Progress = Callable[[int, int, str], None]
 
 
+@dataclass(frozen=True)
+class _Written:
+    n_tiles: int
+    notes: tuple[str, ...]
+
+
 @dataclass
 class TileReport:
     """What became of every slide."""
@@ -46,11 +52,15 @@ class TileReport:
         """Return the report as JSON values."""
         return {**self.__dict__, "store": str(self.store)}
 
-
-@dataclass(frozen=True)
-class _Written:
-    n_tiles: int
-    notes: tuple[str, ...]
+    def take(self, slide_id: str, outcome: _Written | MedSimCLRError) -> None:
+        """Note what became of a slide, but raise what must end the run."""
+        if isinstance(outcome, _REFUSED):
+            self.failed[slide_id] = str(outcome)
+        elif isinstance(outcome, MedSimCLRError):
+            raise outcome
+        else:
+            self.written[slide_id] = outcome.n_tiles
+            self.notes.extend(outcome.notes)
 
 
 @dataclass(frozen=True)
@@ -110,13 +120,7 @@ def tile(
         done = len(inputs.sources) - len(todo)
         for slide_id, outcome in _outcomes(todo, writer, config, lock):
             done += 1
-            if isinstance(outcome, _REFUSED):
-                report.failed[slide_id] = str(outcome)
-            elif isinstance(outcome, MedSimCLRError):
-                raise outcome
-            else:
-                report.written[slide_id] = outcome.n_tiles
-                report.notes.extend(outcome.notes)
+            report.take(slide_id, outcome)
             progress(done, len(inputs.sources), slide_id)
         if report.failed:
             writer.sweep()
