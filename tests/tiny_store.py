@@ -1,6 +1,6 @@
 """A tile store of small synthetic tiles, made in a moment, for tests of everything above it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,10 +21,11 @@ def write_tiny_store(
     tile_px: int = 36,
     seed: int = 0,
     images_of: ImagesOf | None = None,
+    centres: Sequence[str | None] = ("A",),
 ) -> Path:
     """Write a store of one slide per patient; class 1 tiles are striped, class 0 tiles are not.
 
-    `images_of` (number, side, seed) draws other tiles.
+    `images_of` (number, side, seed) draws other tiles. Centres take their patients in turn.
     """
     path.mkdir()
     tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
@@ -52,7 +53,7 @@ def write_tiny_store(
             facts={
                 "slide_id": f"slide_{patient}",
                 "patient": f"P{patient}",
-                "centre": "A",
+                "centre": centres[patient % len(centres)],
                 "vendor": "synthetic",
                 "mpp": 0.5,
                 "mpp_source": "--source-mpp",

@@ -5,8 +5,9 @@ import shlex
 
 import typer
 
-from medsimclr.cli.console import print_json, print_lines
+from medsimclr.cli.console import print_json, print_lines, print_table, show_progress
 from medsimclr.cli.options import build_command, exit_on_error
+from medsimclr.config.compare import PolicyCompareConfig
 from medsimclr.config.policies import (
     PoliciesConfig,
     PolicyCheckConfig,
@@ -14,6 +15,7 @@ from medsimclr.config.policies import (
     PolicyShowConfig,
 )
 from medsimclr.errors import ConfigError, PolicyError
+from medsimclr.training.stop import remember_signals
 
 __all__ = ["app", "list_without_command"]
 
@@ -122,11 +124,27 @@ def _show(config: PolicyShowConfig, as_json: bool) -> None:
         print_lines([f"{name}: {sheet.path}{missing}"])
 
 
+def _compare(config: PolicyCompareConfig, as_json: bool) -> None:
+    from medsimclr.report.compare import compare_policies
+    from medsimclr.report.comparison_table import comparison_notes, table_cells
+
+    remember_signals()
+    with show_progress("policies compare") as progress:
+        comparison = compare_policies(config, progress=progress)
+    if as_json:
+        print_json({"out": str(config.out), **comparison.record()})
+        return
+    print_table(table_cells(comparison))
+    print_lines([f"note: {note}" for note in comparison_notes(comparison)])
+    print_lines([f"written: {config.out / 'comparison.png'}"])
+
+
 _list_command = build_command(PoliciesConfig, _list)
 app.command("list")(_list_command)
 app.command("check")(build_command(PolicyCheckConfig, _check))
 app.command("fit")(build_command(PolicyFitConfig, _fit))
 app.command("show")(build_command(PolicyShowConfig, _show))
+app.command("compare")(build_command(PolicyCompareConfig, _compare))
 
 
 @app.callback(invoke_without_command=True)

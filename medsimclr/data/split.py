@@ -21,12 +21,14 @@ __all__ = [
     "Part",
     "Split",
     "check_split",
+    "draw_fold",
     "draw_split",
     "is_in",
     "read_split",
     "require_labels",
     "require_part",
     "strangers_note",
+    "untested_note",
     "write_split",
 ]
 
@@ -59,15 +61,9 @@ def draw_split(
             f"a split by patient needs at least 2 patients, got {len(patients)}; give a patient "
             "column in slides.csv, or a larger store."
         )
-    strata: dict[int, list[str]] = {}
-    for patient in patients.tolist():
-        own = label_N[patient_N == patient]
-        own = own[own >= 0]
-        main_label = int(np.bincount(own).argmax()) if len(own) else -1
-        strata.setdefault(main_label, []).append(patient)
     rng = np.random.default_rng(seed)
     split: dict[str, Part] = {}
-    for _, members in sorted(strata.items()):
+    for members in _strata(patient_N, label_N):
         order = rng.permutation(members).tolist()
         n_test = min(max(round(test_fraction * len(order)), 1), len(order) - 1)
         split.update(dict.fromkeys(order[:n_test], "test"))
@@ -78,6 +74,52 @@ def draw_split(
             "table with the columns patient and split."
         )
     return dict(sorted(split.items()))
+
+
+def draw_fold(
+    patient_N: npt.NDArray[np.str_],
+    label_N: npt.NDArray[np.int64],
+    *,
+    n_folds: int,
+    seed: int,
+) -> dict[str, Part]:
+    """Draw test patients so that `n_folds` seeds in a row test every patient once.
+
+    Seeds 0 to n_folds - 1 share one stratified deal of the patients into folds, the next n_folds
+    seeds another.
+
+    Args:
+        patient_N: patient of each tile.
+        label_N: label of each tile, -1 for none.
+        n_folds: parts of the patients, 2 or more; one is for the test.
+        seed: chooses deal and part.
+
+    Raises:
+        SplitError: there are fewer patients than folds.
+    """
+    n_patients = len(np.unique(patient_N))
+    if n_patients < n_folds:
+        raise SplitError(
+            f"{n_folds} folds by patient need at least {n_folds} patients, got {n_patients}; give "
+            "fewer folds, a patient column in slides.csv, or a larger store."
+        )
+    rng = np.random.default_rng(seed // n_folds)
+    dealt = [p for members in _strata(patient_N, label_N) for p in rng.permutation(members)]
+    return {
+        str(patient): "test" if place % n_folds == seed % n_folds else "train"
+        for place, patient in sorted(enumerate(dealt), key=lambda pair: str(pair[1]))
+    }
+
+
+def _strata(patient_N: npt.NDArray[np.str_], label_N: npt.NDArray[np.int64]) -> list[list[str]]:
+    """Group patients by the label that most of their tiles have, in the order of the labels."""
+    strata: dict[int, list[str]] = {}
+    for patient in np.unique(patient_N).tolist():
+        own = label_N[patient_N == patient]
+        own = own[own >= 0]
+        main_label = int(np.bincount(own).argmax()) if len(own) else -1
+        strata.setdefault(main_label, []).append(patient)
+    return [members for _, members in sorted(strata.items())]
 
 
 def read_split(path: Path) -> dict[str, Part]:
@@ -143,11 +185,20 @@ def strangers_note(split: Split, patients: Sequence[str], *, where: str) -> str 
     That is no error: one table may serve several stores.
     """
     strangers = _strangers(split, patients)
-    if not strangers:
+    return f"note on split {where!r}{strangers}." if strangers else None
+
+
+def untested_note(split: Split, patients: Sequence[str]) -> str | None:
+    """Say that no patient of the store is kept for the test; None where one is.
+
+    That is no error: what is pretrained here may be tested on another store.
+    """
+    if any(split.get(patient, "test") == "test" for patient in patients):
         return None
-    is_left_out = "test" in split.values() and all(split.get(p) == "train" for p in patients)
-    no_test = "; no test patient of it is here" if is_left_out else ""
-    return f"note on split {where!r}{strangers}{no_test}."
+    return (
+        f"note: none of the {len(set(patients))} patients is kept for the test, so that every test "
+        "on one of them will be transductive."
+    )
 
 
 def _strangers(split: Split, patients: Sequence[str]) -> str:

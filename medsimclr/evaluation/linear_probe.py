@@ -68,6 +68,7 @@ def fit_linear(
     n_classes: int,
     groups_N: npt.ArrayLike,
     seed: int,
+    inverse_penalty: float | None = None,
 ) -> LinearProbe:
     """Fit a probe; tiles count equally, classes are not reweighted.
 
@@ -81,6 +82,7 @@ def fit_linear(
         n_classes: number of classes C; a class without tiles gets probability 0.
         groups_N: patient of each tile, as integers.
         seed: of the assignment of patients to folds.
+        inverse_penalty: scikit-learn's C, where it is not to be chosen.
 
     Raises:
         LabelError: fewer than two classes occur, or a label is no class.
@@ -91,13 +93,14 @@ def fit_linear(
     assert features_ND.shape[:1] == labels.shape == groups.shape, (features_ND.shape, labels.shape)
     _check(features_ND, labels, n_classes)
     n_groups = min(len(np.unique(groups[labels == c])) for c in np.unique(labels))
-    if n_groups < _MIN_GROUPS:
+    if inverse_penalty is not None or n_groups < _MIN_GROUPS:
+        few = f"default: some class has fewer than {_MIN_GROUPS} patients"
         return _fit(
             features_ND,
             labels,
             n_classes=n_classes,
-            inverse_penalty=_DEFAULT_PENALTY,
-            chosen_by=f"default: some class has fewer than {_MIN_GROUPS} patients",
+            inverse_penalty=_DEFAULT_PENALTY if inverse_penalty is None else inverse_penalty,
+            chosen_by=few if inverse_penalty is None else "given",
         )
     folds = StratifiedGroupKFold(min(n_groups, _MAX_FOLDS), shuffle=True, random_state=seed)
     splits = list(folds.split(features_ND, labels, groups))

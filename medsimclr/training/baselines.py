@@ -29,6 +29,7 @@ from medsimclr.training.run_log import Progress
 
 __all__ = [
     "LabelledTiles",
+    "colour_of",
     "colour_probabilities",
     "finetune_config_of",
     "random_encoder_probabilities",
@@ -97,7 +98,13 @@ def colour_probabilities(
     labelled: LabelledTiles, test: LabelledTiles, *, n_classes: int, seed: int
 ) -> Probabilities:
     """Predict the test tiles from the colour statistics of each tile alone; (N, K)."""
-    return _probe(_colour(labelled), _colour(test), labelled.tiles, n_classes=n_classes, seed=seed)
+    return _probe(
+        colour_of(labelled.store, labelled.tiles),
+        colour_of(test.store, test.tiles),
+        labelled.tiles,
+        n_classes=n_classes,
+        seed=seed,
+    )
 
 
 def random_encoder_probabilities(
@@ -140,12 +147,13 @@ def scratch_probabilities(
     )
 
 
-def _colour(part: LabelledTiles) -> npt.NDArray[np.float64]:
-    store = TileStore(part.store)
-    slides, rows = part.tiles.slide_N.tolist(), part.tiles.row_N.tolist()
+def colour_of(store: Path, tiles: TileIndex) -> npt.NDArray[np.float64]:
+    """Return the colour statistics of tiles, (N, K), a chunk of them in memory at a time."""
+    opened = TileStore(store)
+    slides, rows = tiles.slide_N.tolist(), tiles.row_N.tolist()
     return np.concatenate(
         [
-            colour_features(store.read_tiles(slides[i : i + _CHUNK], rows[i : i + _CHUNK]))
+            colour_features(opened.read_tiles(slides[i : i + _CHUNK], rows[i : i + _CHUNK]))
             for i in range(0, len(rows), _CHUNK)
         ]
     )

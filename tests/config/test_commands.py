@@ -20,6 +20,8 @@ _FLAGS = {
     "InspectConfig": "inputs mpp tile_px stride_px overlap_px edge reader source_mpp",
     "PoliciesConfig": "",
     "PolicyCheckConfig": "policy view_px",
+    "PolicyCompareConfig": "policies store out epochs seeds view_px batch_size folds unseen_centre "
+    "unseen_store",
     "PolicyFitConfig": "policy store out split seed",
     "PolicyShowConfig": "policy store out view_px seed",
     "PretrainConfig": "store out epochs batch_size seed device workers start_from policy depth "

@@ -2,11 +2,12 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from medsimclr.data.split import (
     check_split,
+    draw_fold,
     draw_split,
     is_in,
     read_split,
@@ -178,3 +179,28 @@ def test_labels_of_fewer_than_two_classes_are_refused():
     for labels, n_classes in (([-1, 1, 1], 1), ([-1], 0), ([], 0)):
         with pytest.raises(LabelError, match=f"the test must have .* 2 classes, got {n_classes}"):
             require_labels(np.array(labels, np.int64), what="the test")
+
+
+@given(
+    n_patients=st.integers(2, 30),
+    n_folds=st.integers(2, 6),
+    first=st.integers(0, 5),
+    labels=st.lists(st.integers(-1, 2), min_size=30, max_size=30),
+)
+def test_as_many_seeds_as_folds_test_every_patient_once(n_patients, n_folds, first, labels):
+    assume(n_patients >= n_folds)
+    patient_N = np.array([f"P{i}" for i in range(n_patients)])
+    label_N = np.array(labels[:n_patients])
+    seeds = range(first * n_folds, (first + 1) * n_folds)
+    splits = [draw_fold(patient_N, label_N, n_folds=n_folds, seed=seed) for seed in seeds]
+    tested = [[p for p, part in split.items() if part == "test"] for split in splits]
+    assert sorted(p for fold in tested for p in fold) == sorted(patient_N.tolist())
+    for label in np.unique(label_N):
+        own = set(patient_N[label_N == label].tolist())
+        counts = [len(own & set(fold)) for fold in tested]
+        assert max(counts) - min(counts) <= 1
+
+
+def test_more_folds_than_patients_are_refused():
+    with pytest.raises(SplitError, match="3 folds by patient need at least 3 patients, got 2"):
+        draw_fold(np.array(["a", "b"]), np.array([0, 1]), n_folds=3, seed=0)

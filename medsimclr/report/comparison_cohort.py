@@ -1,0 +1,124 @@
+"""The labelled tiles that policies are compared on: who is trained on, tested on and never seen."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from medsimclr.config.compare import PolicyCompareConfig
+from medsimclr.data.split import Part, draw_fold, require_labels
+from medsimclr.data.tile_index import TileIndex
+from medsimclr.errors import ConfigError
+from medsimclr.training.finetune import label_tiles
+from medsimclr.training.material import Material, open_material
+
+__all__ = ["Cohort", "open_cohort"]
+
+# Chosen here: enough folds for a probe, and parts that are not only the rim of a slide.
+_PARTS_OF_SLIDE = 3
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """A store, and what of it is never seen."""
+
+    material: Material
+    tiles: TileIndex
+    """All tiles of the store, labelled or not."""
+    centre_N: npt.NDArray[np.str_]
+    """Centre of each tile, empty where it is not known."""
+    classes: list[str]
+    unseen_centre: str | None
+    unseen: Material | None
+    unseen_tiles: TileIndex | None
+    """Labelled tiles of the store never seen."""
+
+    @cached_property
+    def is_unseen_N(self) -> npt.NDArray[np.bool_]:
+        """Whether each tile is of the centre never seen."""
+        if self.unseen_centre is None:
+            return np.zeros(len(self.tiles), dtype=np.bool_)
+        return np.asarray(self.centre_N == self.unseen_centre)
+
+    @cached_property
+    def read_from_features(self) -> str:
+        """What is read: "centre" where two have two patients each, else "patient"."""
+        patients = {
+            centre: set(self.tiles.patient_N[self.centre_N == centre].tolist())
+            for centre in set(self.centre_N.tolist()) - {""}
+        }
+        return "centre" if sum(len(own) > 1 for own in patients.values()) > 1 else "patient"
+
+    def groups_and_units(self) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
+        """Return what is read from the features of each tile, and what is kept on one side.
+
+        Centres are read from patients never seen. Patients are read from another third of their
+        slides, in reading order, so that it is no neighbouring tissue that is recognised.
+        """
+        if self.read_from_features == "centre":
+            return self.centre_N, self.tiles.patient_N
+        n_tiles_N = np.bincount(self.tiles.slide_N)[self.tiles.slide_N]
+        part_N = self.tiles.row_N * _PARTS_OF_SLIDE // n_tiles_N
+        unit_N = np.char.add(np.char.mod("%d/", self.tiles.slide_N), np.char.mod("%d", part_N))
+        return self.tiles.patient_N, unit_N
+
+    def split(self, *, n_folds: int, seed: int) -> dict[str, Part]:
+        """Draw training and test patients; those of the centre never seen are in the test part."""
+        is_seen_N = ~self.is_unseen_N
+        drawn = draw_fold(
+            self.tiles.patient_N[is_seen_N],
+            self.tiles.label_N[is_seen_N],
+            n_folds=n_folds,
+            seed=seed,
+        )
+        unseen = np.unique(self.tiles.patient_N[~is_seen_N]).tolist()
+        both = sorted(set(unseen) & drawn.keys())
+        if both:
+            raise ConfigError(
+                f"--unseen-centre {self.unseen_centre!r} must share no patient with other centres, "
+                f"got {both[0]!r} in both; give such slides one centre in slides.csv."
+            )
+        return {**drawn, **dict.fromkeys(unseen, "test")}
+
+
+def open_cohort(config: PolicyCompareConfig) -> Cohort:
+    """Open the stores of a comparison.
+
+    Raises:
+        ConfigError: the centre is not in the store, or the stores' tiles differ.
+        LabelError: a store lacks labels or classes.
+    """
+    material = open_material(config.store)
+    tiles, classes = label_tiles(material, None, None)
+    require_labels(tiles.label_N, what=f"the tiles of {str(config.store)!r}")
+    centres = [slide.centre or "" for slide in material.store.slides]
+    known = sorted(set(centres) - {""})
+    if config.unseen_centre is not None and config.unseen_centre not in known:
+        raise ConfigError(
+            f"--unseen-centre must be a centre of {str(config.store)!r}, got "
+            f"{config.unseen_centre!r}; it has {', '.join(known) or 'none, see --slides-csv'}."
+        )
+    unseen = open_material(config.unseen_store) if config.unseen_store else None
+    return Cohort(
+        material=material,
+        tiles=tiles,
+        centre_N=np.array(centres, dtype=np.str_)[tiles.slide_N],
+        classes=classes,
+        unseen_centre=config.unseen_centre,
+        unseen=unseen,
+        unseen_tiles=_labelled(material, unseen, classes) if unseen else None,
+    )
+
+
+def _labelled(material: Material, unseen: Material, classes: list[str]) -> TileIndex:
+    ours, theirs = material.store.meta, unseen.store.meta
+    if (ours.tile_px, ours.mpp) != (theirs.tile_px, theirs.mpp):
+        raise ConfigError(
+            f"--unseen-store must have tiles of {ours.tile_px} px at {ours.mpp} um/px like --store,"
+            f" got {theirs.tile_px} px at {theirs.mpp} um/px; tile it again."
+        )
+    tiles, _ = label_tiles(unseen, None, classes)
+    tiles = tiles.select(tiles.label_N >= 0)
+    require_labels(tiles.label_N, what=f"the tiles of {str(unseen.store.path)!r}")
+    return tiles

@@ -1,0 +1,132 @@
+"""A comparison as figures, table and sentences."""
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medsimclr.evaluation.seed_interval import SeedInterval, seed_interval
+from medsimclr.report.comparison_runs import COLOUR, RANDOM, SeedFigures
+
+__all__ = ["Comparison", "comparison_notes", "table_cells"]
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What every row came to with every seed."""
+
+    seeds: tuple[dict[str, SeedFigures], ...]
+    """Of each seed, the figures by row; baselines last."""
+    read_from_features: str
+    """What `readable` names: "centre" or "patient"."""
+    unseen: str | None
+    """The centre or store of `unseen`."""
+    budget: str
+    """What every pretraining got, in words."""
+
+    @property
+    def rows(self) -> list[str]:
+        """Names of the rows."""
+        return list(self.seeds[0])
+
+    def interval(self, row: str, figure: str) -> SeedInterval | None:
+        """Return a figure of a row over the seeds; None where a seed could not tell it."""
+        values = [getattr(found[row], figure) for found in self.seeds]
+        return None if None in values else seed_interval(values)
+
+    def difference(self, row: str, other: str, figure: str) -> SeedInterval:
+        """Return how much higher a figure of a row is than another's, seed by seed."""
+        pairs = [(getattr(s[row], figure), getattr(s[other], figure)) for s in self.seeds]
+        return seed_interval([value - reference for value, reference in pairs])
+
+    def figures(self) -> dict[str, str]:
+        """Return the figures that there are, with what to call them."""
+        unseen = f"unseen {self.unseen}"
+        named = {
+            "knn": "kNN",
+            "linear": "linear",
+            "auroc": "linear AUROC",
+            "unseen": unseen,
+            "unseen_auroc": f"{unseen} AUROC",
+            "readable": f"{self.read_from_features} readable",
+        }
+        return {k: v for k, v in named.items() if self.interval(self.rows[0], k) is not None}
+
+    def record(self) -> dict[str, Any]:
+        """Return everything as JSON values."""
+        return {
+            "budget": self.budget,
+            "read_from_features": self.read_from_features,
+            "unseen": self.unseen,
+            "rows": {
+                row: {
+                    "seeds": [asdict(found[row]) for found in self.seeds],
+                    "intervals": {
+                        name: interval._asdict() if (interval := self.interval(row, name)) else None
+                        for name in self.figures()
+                    },
+                }
+                for row in self.rows
+            },
+            "notes": comparison_notes(self),
+        }
+
+
+def table_cells(comparison: Comparison) -> list[list[str]]:
+    """Lay the comparison out as cells, the header first: mean and interval over the seeds."""
+    figures = comparison.figures()
+    rows = [
+        [row, *(_cell(comparison.interval(row, name)) for name in figures)]
+        for row in comparison.rows
+    ]
+    return [["policy", *figures.values()], *rows]
+
+
+def comparison_notes(comparison: Comparison) -> list[str]:
+    """Return what a reader of the table has to know, and what it settles."""
+    group = comparison.read_from_features
+    notes = [
+        f"{comparison.budget}. Accuracies are balanced; intervals (95 %) are over the seeds, each "
+        "with its own test patients.",
+        f"{group} readable: how well a linear probe names the {group} from the features; lower is "
+        "better.",
+    ]
+    trained = [row for row in comparison.rows if row not in (RANDOM, COLOUR)]
+    ranked = sorted(trained, key=lambda row: -_mean(comparison, row))
+    if len(comparison.seeds) < 2:
+        return [*notes, "One seed settles nothing: give --seeds 3 or more."]
+    for row in ranked[1:]:
+        notes.append(_paired(comparison, ranked[0], row))
+    best = comparison.difference(ranked[0], RANDOM, _decisive(comparison))
+    if best.low is not None and best.low <= 0:
+        notes.append(f"{ranked[0]} is not shown to beat the {RANDOM}: nothing may be learned here.")
+    return notes
+
+
+def _decisive(comparison: Comparison) -> str:
+    return "auroc" if "auroc" in comparison.figures() else "linear"
+
+
+def _mean(comparison: Comparison, row: str) -> float:
+    interval = comparison.interval(row, _decisive(comparison))
+    assert interval is not None
+    return interval.mean
+
+
+def _paired(comparison: Comparison, best: str, row: str) -> str:
+    name = comparison.figures()[_decisive(comparison)]
+    found = comparison.difference(best, row, _decisive(comparison))
+    assert found.low is not None
+    verdict = "better" if found.low > 0 else "not shown to be better"
+    return (
+        f"{name}: {best} is {verdict} than {row} by {found.mean:+.3f} ({found.low:+.3f} to "
+        f"{found.high:+.3f}), seed by seed."
+    )
+
+
+def _cell(interval: SeedInterval | None) -> str:
+    if interval is None:
+        return "–"
+    if interval.low is None or interval.high is None:
+        return f"{interval.mean:.3f}"
+    # Student's interval of a few seeds does not know that a share ends at 0 and 1.
+    low, high = max(0.0, interval.low), min(1.0, interval.high)
+    return f"{interval.mean:.3f} ({low:.3f}–{high:.3f})"
