@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
+from medsimclr.augment.geometric import without_geometry
 from medsimclr.augment.policy import AugmentationPolicy, apply_seeded
 
 if TYPE_CHECKING:
@@ -66,7 +67,9 @@ def strength_sheet(
     """Draw contrastive views of some tiles at several strengths, (height, width, 3), RGB.
 
     The n-th view of a tile has the same seed at every strength: its draws are the same, their
-    effect is scaled.
+    effect is scaled. Every view shows the whole tile, not turned, since a crop that changes with
+    the strength hides what becomes of colours; a policy that changes nothing but the geometry is
+    drawn with it.
 
     Args:
         tiles_NHW3: the tiles, one row each.
@@ -75,10 +78,19 @@ def strength_sheet(
         n_views: views per tile and strength.
         seed: views are drawn from (seed, 0, tile, view), as on the contact sheet.
     """
-    groups = [("tile", [[_shown(tile_HW3, view_px)] for tile_HW3 in tiles_NHW3])]
-    for strength, policy in policies.items():
-        views = _views(tiles_NHW3, policy.contrastive(view_px), n_views, (seed, 0))
-        groups.append((f"strength {strength:g}", views))
+    shown_NVV3 = np.stack([_shown(tile_HW3, view_px) for tile_HW3 in tiles_NHW3])
+    composes = {strength: policy.contrastive(view_px) for strength, policy in policies.items()}
+    swept = {
+        strength: _views(shown_NVV3, without_geometry(compose), n_views, (seed, 0))
+        for strength, compose in composes.items()
+    }
+    if all(_are_all(views, shown_NVV3) for views in swept.values()):
+        swept = {
+            strength: _views(tiles_NHW3, compose, n_views, (seed, 0))
+            for strength, compose in composes.items()
+        }
+    groups = [("tile", [[shown_VV3] for shown_VV3 in shown_NVV3])]
+    groups += [(f"strength {strength:g}", views) for strength, views in swept.items()]
     return _drawn(groups, view_px=view_px)
 
 
@@ -114,6 +126,14 @@ def _views(
         [apply_seeded(compose, tile_HW3, seed=(*seed, tile, view)) for view in range(n_views)]
         for tile, tile_HW3 in enumerate(tiles_NHW3)
     ]
+
+
+def _are_all(views: _Rows, tiles_NVV3: NDArray[np.uint8]) -> bool:
+    return all(
+        np.array_equal(view_VV3, tile_VV3)
+        for row, tile_VV3 in zip(views, tiles_NVV3, strict=True)
+        for view_VV3 in row
+    )
 
 
 def _shown(tile_HW3: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from medsimclr.augment.discovery import load_policy
+from medsimclr.augment.geometric import without_geometry
 from medsimclr.augment.policy import apply_seeded
 from medsimclr.report.contact_sheet import contact_sheet, strength_sheet
 
@@ -51,8 +52,18 @@ def test_a_strength_is_swept_with_the_same_draws():
     # Beside the tile itself, both of its views at strength 0 are the tile.
     assert [_find(sheet_HW3, tile_HW3) for tile_HW3 in tiles_NHW3] == [3, 3]
     for strength in (1.0, 2.0):
-        compose = swept[strength].contrastive(32)
+        compose = without_geometry(swept[strength].contrastive(32))
         for tile in range(2):
             for view in range(2):
                 view_HW3 = apply_seeded(compose, tiles_NHW3[tile], seed=(5, 0, tile, view))
                 assert _find(sheet_HW3, view_HW3) == 1, (strength, tile, view)
+
+
+def test_a_sweep_of_geometry_alone_shows_the_geometry():
+    policy = load_policy("geometry")
+    tiles_NHW3 = np.random.default_rng(1).integers(0, 256, (1, 32, 32, 3), dtype=np.uint8)
+
+    sheet_HW3 = strength_sheet(tiles_NHW3, {1.0: policy}, view_px=32, n_views=1, seed=5)
+
+    view_HW3 = apply_seeded(policy.contrastive(32), tiles_NHW3[0], seed=(5, 0, 0, 0))
+    assert _find(sheet_HW3, view_HW3) == 1

@@ -1,0 +1,49 @@
+"""Which transforms of a pipeline move pixels, and the pipeline without them.
+
+Views without geometry show what a policy does to colours alone: two of them, or one of them and its
+tile, can be compared pixel by pixel.
+"""
+
+import copy
+
+import albumentations as A
+
+from medsimclr.augment.crop import Crop
+from medsimclr.augment.transforms import SquareSymmetries
+
+__all__ = ["is_geometric", "without_geometry"]
+
+_GEOMETRIC_MODULES = (
+    "albumentations.augmentations.crops.",
+    "albumentations.augmentations.geometric.",
+)
+_OUR_GEOMETRY = (Crop, SquareSymmetries)
+
+
+def is_geometric(transform: type) -> bool:
+    """Tell whether a transform crops, resizes, flips, turns or distorts, by its class.
+
+    A stranger's class is believed if it says that it would move a mask too (`A.DualTransform`).
+    """
+    if transform.__module__.startswith("albumentations."):
+        is_moving = transform.__module__.startswith(_GEOMETRIC_MODULES)
+        return is_moving and transform is not A.Morphological
+    return transform in _OUR_GEOMETRY or issubclass(transform, A.DualTransform)
+
+
+def without_geometry(compose: A.Compose) -> A.Compose:
+    """Return a copy whose geometric transforms, nested ones too, do nothing.
+
+    They stay in place as A.NoOp: in A.OneOf, what is not geometric stays as likely as it was.
+    """
+    copied = copy.deepcopy(compose)
+    _still(copied)
+    return copied
+
+
+def _still(compose: A.BaseCompose) -> None:
+    for position, transform in enumerate(compose.transforms):
+        if isinstance(transform, A.BaseCompose):
+            _still(transform)
+        elif is_geometric(type(transform)):
+            compose.transforms[position] = A.NoOp(p=transform.p)
