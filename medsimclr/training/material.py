@@ -127,12 +127,12 @@ def batch_units(config: TrainingConfig, tiles: TileIndex, *, wanted: BatchFrom) 
         )
     units = form_units(group_N, n_units=wanted.n, batch_size=config.batch_size, seed=config.seed)
     share = config.batch_size // wanted.n
-    line = f"each batch takes {share} tiles of each of {wanted.n} {wanted.origin}"
+    line = f"each batch is drawn from {wanted}, {share} tiles of each"
     n_small = int((np.bincount(group_N) < share).sum())
     if n_small:
         n_in = sorted(len(np.unique(group_N[unit])) for unit in units)
         line += (
-            f"; {n_small} of {n_groups} have fewer and are put together with others, so that a "
-            f"batch may hold {sum(n_in[-wanted.n :])} {wanted.origin}"
+            f"; {n_small} of the {n_groups} {wanted.origin} have fewer and are put together with "
+            f"others, so that a batch may hold {sum(n_in[-wanted.n :])}"
         )
     return BatchUnits(tiles=units, n_per_batch=wanted.n, line=line)

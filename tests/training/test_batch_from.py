@@ -15,6 +15,7 @@ from medsimclr.data.tile_index import TileIndex
 from medsimclr.distributed.group import SINGLE, Group
 from medsimclr.errors import CheckpointedError, ConfigError
 from medsimclr.files.checksum import sha256_of_file
+from medsimclr.models import resnet
 from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.compute import Compute
 from medsimclr.training.material import batch_units
@@ -53,7 +54,9 @@ def test_processes_and_loaders_read_together_the_batches_of_one(store, tmp_path)
     assert not torch.equal(alone[0][0], batches_of(config.with_changes(batch_from=None))[0][0])
 
 
-def test_resumed_pretraining_equals_uninterrupted(store, tmp_path):
+def test_resumed_pretraining_equals_uninterrupted(store, tmp_path, monkeypatch):
+    monkeypatch.setattr(resnet, "_BASE_CHANNELS", 8)
+
     def stop(done, total, line):
         if done == 3:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -87,12 +90,12 @@ def test_without_the_option_nothing_of_it_is_recorded_and_steps_are_the_same(sto
 @pytest.mark.parametrize(
     ("asked", "line"),
     [
-        ("patients=2", "each batch takes 4 tiles of each of 2 patients"),
-        ("slides=4", "each batch takes 2 tiles of each of 4 slides"),
+        ("patients=2", "each batch is drawn from patients=2, 4 tiles of each"),
+        ("slides=4", "each batch is drawn from slides=4, 2 tiles of each"),
         (
             "patients=1",
-            "each batch takes 16 tiles of each of 1 patients; 4 of 4 have fewer and are put "
-            "together with others, so that a batch may hold 2 patients",
+            "each batch is drawn from patients=1, 16 tiles of each; 4 of the 4 patients have fewer "
+            "and are put together with others, so that a batch may hold 2",
         ),
     ],
 )
