@@ -16,20 +16,13 @@ from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.optim.schedule import total_steps
 from medsimclr.training.pretrain import pretrain
 
-__all__ = [
-    "EnoughStepsError",
-    "StepClock",
-    "epochs_within",
-    "pretrain_timed",
-    "step_cpu_seconds",
-    "throwaway",
-]
+__all__ = ["StepClock", "epochs_within", "pretrain_timed", "step_cpu_seconds", "throwaway"]
 
 # The first steps allocate memory and choose kernels.
 _WARM_UP_STEPS = 2
 
 
-class EnoughStepsError(Exception):
+class _EnoughStepsError(Exception):
     """Ends a pretraining that only measures its steps."""
 
 
@@ -62,9 +55,9 @@ def step_cpu_seconds(config: PretrainConfig, *, n_steps: int) -> float:
         if done:
             clock.tick()
         if done and done == min(n_steps + _WARM_UP_STEPS + 1, total):
-            raise EnoughStepsError
+            raise _EnoughStepsError
 
-    with suppress(EnoughStepsError):
+    with suppress(_EnoughStepsError):
         pretrain(_every_step_said(config), progress=progress)
     return statistics.median(clock.step_seconds()[_WARM_UP_STEPS:])
 

@@ -14,8 +14,8 @@ def _run(config: DistillConfig, as_json: bool) -> None:
     from medsimclr.training.distill import distill
 
     with show_progress("distill") as progress:
-        distill(config, progress=progress)
-    print_training_result(config.out, as_json=as_json)
+        steps_before = distill(config, progress=progress)
+    print_training_result(config, steps_before=steps_before, as_json=as_json)
 
 
 command = build_command(DistillConfig, _run)

@@ -14,8 +14,8 @@ def _run(config: FinetuneConfig, as_json: bool) -> None:
     from medsimclr.training.finetune import finetune
 
     with show_progress("finetune") as progress:
-        finetune(config, progress=progress)
-    print_training_result(config.out, as_json=as_json)
+        steps_before = finetune(config, progress=progress)
+    print_training_result(config, steps_before=steps_before, as_json=as_json)
 
 
 command = build_command(FinetuneConfig, _run)

@@ -26,8 +26,8 @@ def _run(config: PretrainConfig, as_json: bool) -> None:
     from medsimclr.training.pretrain import pretrain
 
     with show_progress("pretrain") as progress:
-        pretrain(config, progress=progress)
-    print_training_result(config.out, as_json=as_json)
+        steps_before = pretrain(config, progress=progress)
+    print_training_result(config, steps_before=steps_before, as_json=as_json)
 
 
 def _dry_run(config: PretrainConfig, as_json: bool) -> None:

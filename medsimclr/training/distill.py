@@ -30,18 +30,20 @@ from medsimclr.training.tile_training import TileTraining, train_on_tiles
 __all__ = ["distill", "teaching_gradient"]
 
 
-def distill(config: DistillConfig, *, progress: Progress = silent) -> None:
+def distill(config: DistillConfig, *, progress: Progress = silent) -> int:
     """Distil a fine-tuned run into a student, or go on where a run stopped.
+
+    Returns after how many steps it went on, 0 for a new run.
 
     Raises:
         ConfigError: settings or output do not fit.
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
     with open_session(config) as session:
-        _distill(config, session, progress)
+        return _distill(config, session, progress)
 
 
-def _distill(config: DistillConfig, session: Session, progress: Progress) -> None:
+def _distill(config: DistillConfig, session: Session, progress: Progress) -> int:
     before = read_lineage(config.run)
     split = run_split(config.run)
     source = source_checkpoint(config.run, group=session.group, progress=progress)
@@ -73,7 +75,7 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> Non
     teacher = on_device(teacher, device).eval()
     # The labels that the student has indirectly: its baselines are trained on them.
     labelled = (config.run / LABELLED).read_text(encoding="utf-8")
-    train_on_tiles(
+    return train_on_tiles(
         config,
         session,
         TileTraining(

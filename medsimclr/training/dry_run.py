@@ -9,8 +9,7 @@ import re
 import resource
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,14 @@ import torch
 
 from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.data.split import is_in
-from medsimclr.errors import ConfigError
+from medsimclr.distributed.agreement import on_main
 from medsimclr.files.output_folder import check_output_folder
 from medsimclr.models.simclr import SimCLR
-from medsimclr.store.reader import read_root_meta
+from medsimclr.training.loop import newest_step
 from medsimclr.training.material import open_material, patients_in
 from medsimclr.training.networks import Network, build_simclr
 from medsimclr.training.plan import Plan
-from medsimclr.training.pretrain import contrastive_gradient, network_of, prepare
+from medsimclr.training.pretrain import contrastive_gradient, prepare
 from medsimclr.training.run_directory import check_run
 from medsimclr.training.run_log import Progress, format_seconds, silent
 from medsimclr.training.session import Session, open_session
@@ -40,7 +39,7 @@ _N_STEPS = 3
 
 @dataclass(frozen=True)
 class NetworkSize:
-    """What is known before anything is built."""
+    """What is known before the network is built."""
 
     encoder_parameters: int
     head_parameters: int
@@ -66,6 +65,10 @@ class Course:
     test_tiles: int
     test_patients: int
     steps: int
+    steps_done: int
+    """What an earlier start of the same command did and saved."""
+    warmup_share: float
+    """What was asked for of the epochs; less than a step of it is none, as in the reference."""
     warmup_steps: int
     peak_lr: float
     device: str
@@ -78,11 +81,21 @@ class Course:
         return [
             f"would train on {self.tiles} tiles of {self.patients} patients, and keep "
             f"{self.test_tiles} tiles of {self.test_patients} for the test",
-            f"{self.steps} steps, {self.warmup_steps} of them warm-up to a rate of "
-            f"{self.peak_lr:.4g}",
+            f"{self.steps} steps, {self._warmup()} a rate of {self.peak_lr:.4g}",
             f"{self.processes} process(es) on {self.device}, {self.precision}, {self.threads} "
             "thread(s)",
+            *self._done(),
         ]
+
+    def _warmup(self) -> str:
+        if self.warmup_steps or not self.warmup_share:
+            return f"{self.warmup_steps} of them warm-up to"
+        return f"none of them warm-up (a step is more than {self.warmup_share:g} of the epochs), at"
+
+    def _done(self) -> list[str]:
+        if self.steps_done == self.steps:
+            return ["already finished: the same command would do nothing more"]
+        return [f"would go on after step {self.steps_done} of {self.steps}"] * (self.steps_done > 0)
 
 
 @dataclass(frozen=True)
@@ -98,7 +111,7 @@ class Cost:
     """Peak of this process's GPU; None on a CPU."""
 
     def lines(self, n_steps: int) -> list[str]:
-        """Return what a person reads of a training of `n_steps`."""
+        """Return what a person reads of a training that has `n_steps` left."""
         whole = format_seconds(n_steps * self.seconds_per_step)
         on_gpu = "" if self.gpu_memory_mb is None else f", {self.gpu_memory_mb:.0f} MB of the GPU"
         return [
@@ -113,11 +126,13 @@ class DryRun:
 
     size: NetworkSize
     course: Course
-    cost: Cost
+    cost: Cost | None
+    """None where no step is left."""
 
     def record(self) -> dict[str, Any]:
         """Return everything as JSON values."""
-        return {**asdict(self.size), **asdict(self.course), **asdict(self.cost)}
+        cost = asdict(self.cost) if self.cost is not None else {}
+        return {**asdict(self.size), **asdict(self.course), **cost}
 
 
 def dry_run(config: PretrainConfig, *, progress: Progress = silent) -> DryRun:
@@ -137,37 +152,27 @@ def dry_run(config: PretrainConfig, *, progress: Progress = silent) -> DryRun:
             progress(0, 0, line)
 
     check_output_folder(config.out)
-    with open_session(config) as session, _fitting_memory():
-        size = _size(network_of(config, read_root_meta(config.store)))
-        say(size.lines())
-        training = prepare(config, session, progress=progress)
-        check_run(config.out, training.lineage)
+    with open_session(config) as session:
+        training = prepare(
+            config,
+            session,
+            progress=progress,
+            announce=lambda network: say(_size(network).lines()),
+        )
+        size = _size(training.network)
+        check_run(config, training.lineage)
         plan, optimizer = set_up(config, session, training)
-        course = _course(config, session, training, plan)
+        course = _course(config, session, training, plan, progress=progress)
         say(course.lines())
+        if course.steps_done == course.steps:
+            return DryRun(size=size, course=course, cost=None)
         cost = Cost(
             seconds_per_step=_seconds_per_step(config, session, training, plan, optimizer),
             memory_mb=_peak_memory_mb(),
             gpu_memory_mb=_peak_gpu_memory_mb(session.compute.device),
         )
-        say(cost.lines(course.steps))
+        say(cost.lines(course.steps - course.steps_done))
         return DryRun(size=size, course=course, cost=cost)
-
-
-@contextmanager
-def _fitting_memory() -> Iterator[None]:
-    """Turn memory that was refused into advice; a system that kills instead lets nobody speak."""
-    try:
-        yield
-    except RuntimeError as error:
-        fact = re.search(r"tried to allocate ([\d.]+ \w+)", str(error), re.IGNORECASE)
-        if fact is None:
-            raise
-        raise ConfigError(
-            "network and activations must fit the memory, got a refusal when the steps "
-            f"tried to allocate {fact[1]}; lower --batch-size or --view-px, or give --micro-batch "
-            "or --set recompute=true."
-        ) from error
 
 
 def _size(network: Network) -> NetworkSize:
@@ -183,7 +188,12 @@ def _size(network: Network) -> NetworkSize:
 
 
 def _course(
-    config: PretrainConfig, session: Session, training: TileTraining[SimCLR], plan: Plan
+    config: PretrainConfig,
+    session: Session,
+    training: TileTraining[SimCLR],
+    plan: Plan,
+    *,
+    progress: Progress,
 ) -> Course:
     index = open_material(config.store).index
     test = index.select(is_in("test", index.patient_N, training.split))
@@ -193,6 +203,8 @@ def _course(
         test_tiles=len(test),
         test_patients=len(patients_in(test)),
         steps=plan.total_steps,
+        steps_done=on_main(session.group, lambda: newest_step(config.out, progress=progress)),
+        warmup_share=config.warmup_share,
         warmup_steps=plan.warmup_steps,
         peak_lr=plan.peak_lr,
         device=str(session.compute.device),

@@ -35,18 +35,20 @@ from medsimclr.training.tile_training import TileTraining, train_on_tiles
 __all__ = ["finetune", "label_tiles", "set_training", "supervised_gradient"]
 
 
-def finetune(config: FinetuneConfig, *, progress: Progress = silent) -> None:
+def finetune(config: FinetuneConfig, *, progress: Progress = silent) -> int:
     """Fine-tune on a few labelled tiles of the training patients, or go on where a run stopped.
+
+    Returns after how many steps it went on, 0 for a new run.
 
     Raises:
         ConfigError, LabelError, SplitError: settings, labels or output do not fit.
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
     with open_session(config) as session:
-        _finetune(config, session, progress)
+        return _finetune(config, session, progress)
 
 
-def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> None:
+def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> int:
     before = read_lineage(config.run)
     split = run_split(config.run)
     source = source_checkpoint(config.run, group=session.group, progress=progress)
@@ -74,7 +76,7 @@ def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> N
     )
     model = on_device(model, session.compute.device)
     set_training(model, freeze=config.freeze)
-    train_on_tiles(
+    return train_on_tiles(
         config,
         session,
         TileTraining(

@@ -1,5 +1,7 @@
 """What a training takes over from the run before."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from medsimclr.augment.discovery import load_policy
@@ -9,7 +11,7 @@ from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.distributed.agreement import on_main
 from medsimclr.distributed.group import Group
-from medsimclr.errors import ConfigError
+from medsimclr.errors import ConfigError, IntegrityError, NoInputError, UnsafeInputError
 from medsimclr.models.simclr import SimCLR
 from medsimclr.training.checkpoint import checkpoint_at, require_checkpoint
 from medsimclr.training.checkpoint_files import Checkpoint
@@ -17,7 +19,22 @@ from medsimclr.training.networks import Network, load_simclr
 from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
 
-__all__ = ["inherited_policy", "source_checkpoint", "starting_weights"]
+__all__ = ["inherited_policy", "naming", "source_checkpoint", "starting_weights"]
+
+
+@contextmanager
+def naming(option: str) -> Iterator[None]:
+    """Begin with an option what is said of the run that it names.
+
+    Raises:
+        NoInputError, IntegrityError, UnsafeInputError: what was raised, under the option's name.
+    """
+    try:
+        yield
+    except (NoInputError, IntegrityError, UnsafeInputError) as error:
+        named = type(error)(f"{option}: {error}")
+        named.is_echo = error.is_echo
+        raise named from error
 
 
 def source_checkpoint(run: Path, *, group: Group, progress: Progress) -> Checkpoint:

@@ -29,7 +29,7 @@ from medsimclr.training.run_log import Progress, RunLog
 from medsimclr.training.step import Accumulate, Batch, take_step
 from medsimclr.training.stop import SIGNALS, StopFlag, stop_on_signals
 
-__all__ = ["Observe", "train"]
+__all__ = ["Observe", "newest_step", "train"]
 
 Observe = Callable[[int, Mapping[str, float]], tuple[Mapping[str, float], list[str]]]
 """From the steps done and the figures of the last one: further figures, sentences for the user.
@@ -48,8 +48,8 @@ def train(
     group: Group,
     observe: Observe,
     progress: Progress,
-) -> None:
-    """Train to the end of the plan, from the newest whole checkpoint if there is one.
+) -> int:
+    """Train to the end of the plan from the newest whole checkpoint; return its step, 0 if none.
 
     Args:
         run: the run directory, held by the main process.
@@ -68,11 +68,10 @@ def train(
         NonFiniteLossError: before the update of the step that it names.
         CheckpointedError: a signal came; the step was finished and saved.
     """
-    step = _resume(run, module, optimizer, plan, group, progress)
+    step = first_step = _resume(run, module, optimizer, plan, group, progress)
     if step == plan.total_steps:
         progress(step, plan.total_steps, "already done")
-        return
-    description = network.model_dump(mode="json")
+        return first_step
     saved = time.monotonic()
     with _log(run, step, plan, progress, group) as log, stop_on_signals() as stop:
         if log is not None and step == 0:
@@ -87,14 +86,7 @@ def train(
             is_due = time.monotonic() - saved > 60 * plan.checkpoint_minutes
             if log is not None and (is_due or signal_seen or step == plan.total_steps):
                 log.flush()
-                save_checkpoint(
-                    run / "checkpoints",
-                    step=step,
-                    module=module,
-                    optimizer=optimizer,
-                    network=description,
-                )
-                saved = time.monotonic()
+                saved = _save(run, step, module, optimizer, network)
             if signal_seen:
                 break
         # torchrun ends all processes when one has ended with an error, 75 too: none may before the
@@ -102,6 +94,7 @@ def train(
         group.wait()
     if signal_seen:
         raise _stopped(signal_seen, step, plan, group)
+    return first_step
 
 
 def _log(
@@ -119,6 +112,20 @@ def _log(
             progress=progress,
         )
     )
+
+
+def _save(
+    run: Path, step: int, module: nn.Module, optimizer: torch.optim.Optimizer, network: Network
+) -> float:
+    """Write a checkpoint; return when that was done, seconds of the monotonic clock."""
+    save_checkpoint(
+        run / "checkpoints",
+        step=step,
+        module=module,
+        optimizer=optimizer,
+        network=network.model_dump(mode="json"),
+    )
+    return time.monotonic()
 
 
 def _agreed(stop: StopFlag, group: Group) -> signal.Signals | None:
@@ -150,7 +157,7 @@ def _resume(
     progress: Progress,
 ) -> int:
     """Load the newest checkpoint that is whole into every process; return its step, or 0."""
-    step = on_main(group, lambda: _newest_step(run, progress))
+    step = on_main(group, lambda: _step_without_damage(run, progress))
     if step > plan.total_steps:
         raise IntegrityError(
             f"the checkpoint of step {step} in {str(run)!r} cannot belong to a run of "
@@ -163,7 +170,22 @@ def _resume(
     return step
 
 
-def _newest_step(run: Path, progress: Progress) -> int:
+def _step_without_damage(run: Path, progress: Progress) -> int:
+    step = newest_step(run, progress=progress)
+    discard_after(run, step)
+    return step
+
+
+def newest_step(run: Path, *, progress: Progress) -> int:
+    """Return the step of a run's newest whole checkpoint, 0 if it has none; nothing is changed.
+
+    Args:
+        run: the run directory.
+        progress: is told of newer ones that are damaged.
+
+    Raises:
+        IntegrityError: there are some, and all are damaged.
+    """
     checkpoint, damaged = latest_checkpoint(run)
     for sentence in damaged:
         progress(0, 0, sentence)
@@ -176,5 +198,4 @@ def _newest_step(run: Path, progress: Progress) -> int:
         return 0
     if damaged:
         progress(0, 0, f"going on from step {checkpoint.step}, the last that is whole")
-        discard_after(run, checkpoint.step)
     return checkpoint.step

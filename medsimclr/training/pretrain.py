@@ -4,7 +4,7 @@ Source: arXiv 2006.10029; `google-research/simclr` tf2/run.py. Two views of ever
 NT-Xent over the batch, LARS with warm-up and cosine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 
@@ -12,7 +12,7 @@ from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
 from medsimclr.config.batch_from import parse_batch_from
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.data.split import Part, draw_split, read_split, strangers_note
+from medsimclr.data.split import Part, draw_split, read_split, strangers_note, untested_note
 from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError, SplitError
 from medsimclr.losses.nt_xent import nt_xent
@@ -22,7 +22,7 @@ from medsimclr.store.schema import RootMeta
 from medsimclr.training.compute import on_device, to_images
 from medsimclr.training.gradient_cache import accumulate_cached
 from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
-from medsimclr.training.inheritance import source_checkpoint, starting_weights
+from medsimclr.training.inheritance import naming, source_checkpoint, starting_weights
 from medsimclr.training.loop import Observe
 from medsimclr.training.material import (
     BatchUnits,
@@ -42,8 +42,10 @@ from medsimclr.training.tile_training import TileTraining, plan_of, train_on_til
 __all__ = ["choose_split", "contrastive_gradient", "network_of", "prepare", "pretrain"]
 
 
-def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
+def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> int:
     """Pretrain on the training patients of a store, or go on where a run stopped.
+
+    Returns after how many steps it went on, 0 for a new run.
 
     Raises:
         ConfigError: settings, split or output do not fit.
@@ -51,7 +53,7 @@ def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
     """
     with open_session(config) as session:
         training = prepare(config, session, progress=progress)
-        train_on_tiles(
+        return train_on_tiles(
             config,
             session,
             training,
@@ -62,9 +64,19 @@ def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> None:
 
 
 def prepare(
-    config: PretrainConfig, session: Session, *, progress: Progress = silent
+    config: PretrainConfig,
+    session: Session,
+    *,
+    progress: Progress = silent,
+    announce: Callable[[Network], None] = lambda network: None,
 ) -> TileTraining[SimCLR]:
     """Open what a pretraining needs and build its network.
+
+    Args:
+        config: the pretraining.
+        session: device, precision, processes.
+        progress: shows a line.
+        announce: is told of the network before there are weights, after the rest was checked.
 
     Raises:
         ConfigError: settings or split do not fit.
@@ -74,18 +86,24 @@ def prepare(
     material = open_material(config.store)
     split = choose_split(config, material)
     tiles = material.training_tiles(split, where=str(config.split or "drawn from the seed"))
-    note = strangers_note(split, patients_of(material.store), where=str(config.split))
-    if note is not None:
-        progress(0, 0, note)
+    patients = patients_of(material.store)
+    for note in (
+        strangers_note(split, patients, where=str(config.split)),
+        untested_note(split, patients),
+    ):
+        if note is not None:
+            progress(0, 0, note)
     check_batch_size(config, tiles)
     units = _units(config, tiles, progress)
     network = network_of(config, material.store.meta)
+    announce(network)
     identity = config.identity() | {"precision": session.compute.precision}
     if config.start_from is None:
         model = build_simclr(network, seed=config.seed)
     else:
-        source = source_checkpoint(config.start_from, group=session.group, progress=progress)
-        model = starting_weights(config.start_from, source, network)
+        with naming("--start-from"):
+            source = source_checkpoint(config.start_from, group=session.group, progress=progress)
+            model = starting_weights(config.start_from, source, network)
         identity |= {"run": source.identity()}
     lineage = Lineage(
         command="pretrain",
@@ -164,7 +182,10 @@ def choose_split(config: PretrainConfig, material: Material) -> Mapping[str, Par
 
 
 def _seen_before(config: PretrainConfig) -> Sequence[str]:
-    return [] if config.start_from is None else read_lineage(config.start_from).patients_unlabelled
+    if config.start_from is None:
+        return []
+    with naming("--start-from"):
+        return read_lineage(config.start_from).patients_unlabelled
 
 
 def contrastive_gradient(config: PretrainConfig, model: SimCLR, session: Session) -> Accumulate:

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from medsimclr.config.base import difference, dump_toml
+from medsimclr.config.base import difference, dump_toml, load_toml, option_name
 from medsimclr.config.training import TrainingConfig
 from medsimclr.data.split import Part, read_split, write_split
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError
@@ -79,7 +79,7 @@ def open_run(
     """
     out = config.out
     with exclusive_lock(out):
-        check_run(out, lineage)
+        check_run(config, lineage)
         others = {path.name for path in out.iterdir()} - {"lineage.json" + PARTIAL_SUFFIX}
         if others and "lineage.json" not in others:
             raise ConfigError(
@@ -104,9 +104,10 @@ def read_lineage(run: Path) -> Lineage:
     """
     path = run / "lineage.json"
     if not path.is_file():
+        found = "a folder without a lineage.json" if run.is_dir() else "no folder of that name"
         raise NoInputError(
-            f"{str(run)!r} must be a run directory, got no lineage.json in it; give the --out of "
-            "pretrain, finetune or distill."
+            f"{str(run)!r} must be a run directory, got {found}; give the --out of pretrain, "
+            "finetune or distill."
         )
     try:
         return Lineage.model_validate(json.loads(path.read_bytes()))
@@ -131,16 +132,19 @@ def run_split(run: Path) -> dict[str, Part]:
     return read_split(run / "split.csv")
 
 
-def check_run(out: Path, lineage: Lineage) -> None:
-    """Refuse a run directory, if it is one, that holds another run.
+def check_run(config: TrainingConfig, lineage: Lineage) -> None:
+    """Refuse a run directory, if config.out is one, that holds another run.
 
     Raises:
         ConfigError: the differences are shown.
     """
+    out = config.out
     if not (out / "lineage.json").is_file():
         return
     before, now = (part.model_dump(mode="json") for part in (read_lineage(out), lineage))
-    changes = difference(before.pop("identity"), now.pop("identity")) + difference(before, now)
+    was, wanted = before.pop("identity"), now.pop("identity")
+    changes = _source_change(config, was.pop("run", None), wanted.pop("run", None))
+    changes += difference(was, wanted) + difference(before, now)
     if changes:
         shown = "; ".join(
             change if len(change) < 200 else change[:200] + "..." for change in changes
@@ -149,6 +153,24 @@ def check_run(out: Path, lineage: Lineage) -> None:
             f"run {str(out)!r} belongs to another configuration ({shown}); repeat that "
             "configuration to resume it, or choose another --out."
         )
+
+
+def _source_change(
+    config: TrainingConfig, before: dict[str, Any] | None, now: dict[str, Any] | None
+) -> list[str]:
+    """Say from which checkpoints a run began and is to begin, if these are not the same."""
+    if before == now:
+        return []
+    key = "run" if "run" in type(config).model_fields else "start_from"
+    recorded = config.out / "config.toml"
+    was = load_toml(recorded).get(key) if recorded.is_file() else None
+    parts = [
+        f"step {source['step']} of {str(path)!r}, weights {source['weights_sha256'][:8]}"
+        if source is not None
+        else "not set"
+        for source, path in ((before, was), (now, getattr(config, key)))
+    ]
+    return [f"{option_name(type(config), key)}: {' -> '.join(parts)}"]
 
 
 def _environment(compute: Compute, n_processes: int) -> dict[str, Any]:

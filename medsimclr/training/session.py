@@ -1,15 +1,17 @@
 """Where a training computes and with whom."""
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
 import torch
 
+from medsimclr.config.base import option_name
 from medsimclr.config.training import TrainingConfig
 from medsimclr.distributed.agreement import on_main
 from medsimclr.distributed.group import Group, joined_group
-from medsimclr.errors import ConfigError
+from medsimclr.errors import ConfigError, MedSimCLRError
 from medsimclr.training.compute import (
     Compute,
     choose_compute,
@@ -20,6 +22,13 @@ from medsimclr.training.compute import (
 from medsimclr.training.run_directory import recorded_threads
 
 __all__ = ["Session", "open_session", "share_of"]
+
+
+# What PyTorch, NumPy, CUDA's libraries, OpenCV and the system say: they share no exception.
+_ASKED = re.compile(r"(?:tried|unable) to allocate ([\d.]+ \w+)", re.IGNORECASE)
+_REFUSED = re.compile(
+    r"to allocate|allocate memory|out of memory|alloc_failed|insufficient memory", re.IGNORECASE
+)
 
 
 class Session(NamedTuple):
@@ -37,7 +46,8 @@ def open_session(config: TrainingConfig) -> Iterator[Session]:
     compute float32 is a matter of the whole process, and stays.
 
     Raises:
-        ConfigError: the device is not here, or the batch does not fall into equal shares.
+        ConfigError: the device is not here, the batch does not fall into equal shares, or what is
+            done with the session does not fit the memory.
     """
     threads_before = torch.get_num_threads()
     try:
@@ -49,9 +59,31 @@ def open_session(config: TrainingConfig) -> Iterator[Session]:
             share_of("--batch-size", config.batch_size, group)
             # Processors of several machines may differ in what suits them.
             precision = on_main(group, lambda: precision)
-            yield Session(Compute(group.device, precision), group)
+            with _fitting_memory(config):
+                yield Session(Compute(group.device, precision), group)
     finally:
         torch.set_num_threads(threads_before)
+
+
+@contextmanager
+def _fitting_memory(config: TrainingConfig) -> Iterator[None]:
+    """Turn memory that was refused into advice; a system that kills instead lets nobody speak."""
+    try:
+        yield
+    except MedSimCLRError:
+        raise
+    except Exception as error:
+        if _REFUSED.search(str(error)) is None and not isinstance(error, MemoryError):
+            raise
+        size = _ASKED.search(str(error))
+        smaller = ("batch_size", "view_px", "micro_batch")
+        known = [option_name(type(config), k) for k in smaller if k in type(config).model_fields]
+        raise ConfigError(
+            "network and activations must fit the memory, got a refusal when the training "
+            f"{f'tried to allocate {size[1]}' if size else 'asked for more'}; give a smaller "
+            f"{' or '.join(known)}, with another --out if this one has begun, or --set "
+            "recompute=true. What was saved stays."
+        ) from error
 
 
 def share_of(option: str, n_tiles: int, group: Group) -> int:

@@ -65,8 +65,10 @@ def train_on_tiles(
     accumulate: Accumulate,
     progress: Progress,
     observe: Observe | None = None,
-) -> None:
+) -> int:
     """Train a network on views of tiles, new or from the newest checkpoint of config.out.
+
+    Returns after how many steps it went on, 0 for a new run.
 
     Args:
         config: output, schedule, optimiser, seed, workers.
@@ -88,7 +90,7 @@ def train_on_tiles(
 
     with ExitStack() as held:
         on_main(group, lambda: held.enter_context(_run(config, session, training)))
-        train(
+        return train(
             config.out,
             module=training.module,
             optimizer=optimizer,

@@ -14,6 +14,7 @@ from medsimclr.data.split import (
     require_labels,
     require_part,
     strangers_note,
+    untested_note,
     write_split,
 )
 from medsimclr.errors import LabelError, SplitError
@@ -155,8 +156,16 @@ def test_patients_of_a_split_that_the_store_lacks_are_told_with_three_names():
         "note on split 's.csv': 5 of its 7 patients are not in the store ('v', 'w', 'x', ...)."
     )
     assert strangers_note(split, ["a"], where="s.csv") == (
-        "note on split 's.csv': 6 of its 7 patients are not in the store ('b', 'v', 'w', ...); no "
-        "test patient of it is here."
+        "note on split 's.csv': 6 of its 7 patients are not in the store ('b', 'v', 'w', ...)."
+    )
+
+
+def test_a_store_of_which_nobody_is_kept_for_the_test_is_noted():
+    assert untested_note({"a": "train", "b": "test"}, ["a", "b"]) is None
+    assert untested_note({"a": "train"}, ["a", "b"]) is None
+    assert untested_note({"a": "train", "b": "test"}, ["a", "a"]) == (
+        "note: none of the 1 patients is kept for the test, so that every test on one of them will "
+        "be transductive."
     )
 
 

@@ -1,11 +1,14 @@
 """`pretrain --start-from RUN`: the weights of a run to begin with, and what it saw."""
 
+import re
+import shutil
+
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.errors import ConfigError, SplitError
+from medsimclr.errors import ConfigError, NoInputError, SplitError
 from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.checkpoint_files import WEIGHTS
 from medsimclr.training.pretrain import pretrain
@@ -102,3 +105,41 @@ def test_another_network_is_refused(store, before, tmp_path):
 def test_frozen_batch_norm_needs_trained_weights_and_micro_batches(changes):
     with pytest.raises(ValueError, match="the moving statistics of drawn weights say nothing"):
         PretrainConfig(**SMALL, store="s", out="o", micro_batch_norm="frozen", **changes)
+
+
+def test_a_run_that_began_elsewhere_is_named_with_both_places(store, before, tmp_path):
+    after, other = tmp_path / "after", tmp_path / "other"
+    pretrain(PretrainConfig(**SMALL, store=store, out=after, start_from=before))
+    pretrain(PretrainConfig(**SMALL, store=store, out=other, start_from=before, base_lr=0.01))
+    digests = [require_checkpoint(run).identity()["weights_sha256"][:8] for run in (before, other)]
+    was, wanted = (
+        re.escape(f"step 7 of {str(run)!r}, weights {digest}")
+        for run, digest in zip((before, other), digests, strict=True)
+    )
+    again = PretrainConfig(**SMALL, store=store, out=after, start_from=other)
+    with pytest.raises(ConfigError, match=rf"\(--start-from: {was} -> {wanted}\); repeat"):
+        pretrain(again)
+    with pytest.raises(ConfigError, match=rf"\(--start-from: {was} -> not set\); repeat"):
+        pretrain(again.with_changes(start_from=None))
+
+
+@pytest.mark.parametrize(
+    ("what", "found"),
+    [
+        ("absent", "must be a run directory, got no folder of that name; give the --out"),
+        ("empty", "must be a run directory, got a folder without a lineage.json; give the --out"),
+        ("begun", "must be a run directory with a checkpoint, got none; give the --out of pret"),
+    ],
+)
+def test_a_run_that_cannot_be_started_from_is_said_by_its_option(
+    store, before, tmp_path, what, found
+):
+    run = tmp_path / what
+    if what != "absent":
+        run.mkdir()
+    if what == "begun":
+        shutil.copy(before / "lineage.json", run)
+    config = PretrainConfig(**SMALL, store=store, out=tmp_path / "after", start_from=run)
+    with pytest.raises(NoInputError, match=f"^--start-from: {re.escape(repr(str(run)))} {found}"):
+        pretrain(config)
+    assert not config.out.exists()
