@@ -4,11 +4,13 @@ Twenty-three patients of BreakHis at 100X, the lung and the colon tiles of LC250
 (CMU-1 small region, a frozen section of TCGA, a flat H&E scan): 60 tiles of 224 px each, or as many
 as there are. Patients whose estimate is not believed are left out.
 
-Usage: python benchmarks/common_stains.py DATA > medsimclr/augment/common_slides.py
+Usage: python benchmarks/common_stains.py DATA > new.py
+       and new.py becomes medsimclr/augment/common_slides.py
 """
 
 import argparse
 import csv
+import inspect
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,49 +20,13 @@ import openslide
 from numpy.typing import NDArray
 from PIL import Image
 
+from medsimclr.augment import common_slides
 from medsimclr.augment.macenko import PUBLISHED_HE, SlideStain, fit_slide_stains
 from medsimclr.augment.stain_statistics import fit_templates
 
 _TILES = 60
 _TILE_PX = 224
 _SLIDES = ("cmu_small_region.svs", "tcga-cr-7395-01a-01-ts1.svs", "flat_he.jpeg")
-_HEAD = '''"""Stains of common H&E: what stain policies draw from until they are fitted.
-
-Measured, not edited: `python benchmarks/common_stains.py DATA` prints this file, and says
-of which {n_slides} slides and patients.
-"""
-
-import numpy as np
-
-from medsimclr.augment.macenko import SlideStain
-from medsimclr.augment.stain_statistics import SpaceStatistics, TemplateStatistics
-
-__all__ = ["COMMON_SLIDES", "COMMON_TEMPLATES"]
-
-# Haematoxylin, eosin (3 each), maxima (2) and mean (3) in thousandths, then the upper half of the
-# covariance (6) in hundred-thousandths of optical density.
-_TABLE = """
-'''
-_TAIL = '''"""
-
-
-def _slide_stain(line: str) -> SlideStain:
-    thousandths, of_covariance = np.split(np.array(line.split(), dtype=np.float64), [11])
-    row = (thousandths / 1e3).tolist()
-    rr, rg, rb, gg, gb, bb = (of_covariance / 1e5).tolist()
-    return SlideStain(
-        haematoxylin=(row[0], row[1], row[2]),
-        eosin=(row[3], row[4], row[5]),
-        maxima=(row[6], row[7]),
-        od_mean=(row[8], row[9], row[10]),
-        od_covariance=((rr, rg, rb), (rg, gg, gb), (rb, gb, bb)),
-    )
-
-
-COMMON_SLIDES: tuple[SlideStain, ...] = tuple(map(_slide_stain, _TABLE.strip().splitlines()))
-"""Stains of the slides."""
-
-'''
 
 
 def slides_of(data: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
@@ -99,15 +65,14 @@ def _row(stain: SlideStain) -> str:
 
 
 def main() -> None:
-    """Print the module."""
+    """Print the module as it stands, with other figures."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("data", type=Path)
     slides = list(slides_of(parser.parse_args().data))
     stains = [s for s in fit_slide_stains(slides) if not np.allclose(s.eosin, PUBLISHED_HE[1])]
-    print(_HEAD.format(n_slides=len(stains)), end="")
-    for stain in stains:
-        print(_row(stain))
-    print(_TAIL, end="")
+    before, table, rest = inspect.getsource(common_slides).partition('_TABLE = """\n')
+    between = rest[rest.index('"""') : rest.index("COMMON_TEMPLATES = ")]
+    print(before + table + "\n".join(map(_row, stains)) + "\n" + between, end="")
     templates = fit_templates(slides)
     print("COMMON_TEMPLATES = TemplateStatistics(")
     for space in ("lab", "hed", "hsv"):
@@ -115,7 +80,7 @@ def main() -> None:
         for name, values in vars(getattr(templates, space)).items():
             print(f"        {name}=({', '.join(f'{value:.4g}' for value in values)}),")
         print("    ),")
-    print(')\n"""Distributions over the same slides, and those whose vectors were not believed."""')
+    print(rest[rest.rindex(')\n"""') :], end="")
 
 
 if __name__ == "__main__":

@@ -16,13 +16,20 @@ from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.optim.schedule import total_steps
 from medsimclr.training.pretrain import pretrain
 
-__all__ = ["StepClock", "epochs_within", "pretrain_timed", "step_cpu_seconds", "throwaway"]
+__all__ = [
+    "EnoughStepsError",
+    "StepClock",
+    "epochs_within",
+    "pretrain_timed",
+    "step_cpu_seconds",
+    "throwaway",
+]
 
 # The first steps allocate memory and choose kernels.
 _WARM_UP_STEPS = 2
 
 
-class _EnoughStepsError(Exception):
+class EnoughStepsError(Exception):
     """Ends a pretraining that only measures its steps."""
 
 
@@ -55,9 +62,9 @@ def step_cpu_seconds(config: PretrainConfig, *, n_steps: int) -> float:
         if done:
             clock.tick()
         if done and done == min(n_steps + _WARM_UP_STEPS + 1, total):
-            raise _EnoughStepsError
+            raise EnoughStepsError
 
-    with suppress(_EnoughStepsError):
+    with suppress(EnoughStepsError):
         pretrain(_every_step_said(config), progress=progress)
     return statistics.median(clock.step_seconds()[_WARM_UP_STEPS:])
 

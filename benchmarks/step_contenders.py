@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from cpu_budget import EnoughStepsError
 from process_tree import tree_cpu_seconds
 
 from medsimclr.augment.discovery import load_policy
@@ -163,10 +164,6 @@ def feeding(config: PretrainConfig, *, first_tile: int) -> Feeding:
     return Feeding(read - start, time.thread_time() - read)
 
 
-class _EnoughRoundsError(Exception):
-    """Ends a pretraining that only measures its steps."""
-
-
 def train_from_store(
     config: PretrainConfig, *, n_rounds: int, n_steps: int, others: Callable[[], None]
 ) -> list[PerStep]:
@@ -195,7 +192,7 @@ def train_from_store(
             results.append(PerStep(*(each / n_steps for each in seconds)))
             others()
         if len(results) == n_rounds:
-            raise _EnoughRoundsError
+            raise EnoughStepsError
 
     n_tiles = len(index_tiles(TileStore(config.store)))
     n_needed = n_rounds * (n_uncounted + n_steps)
@@ -206,7 +203,7 @@ def train_from_store(
         health_tiles=0,
         test_fraction=0.0,
     )
-    with suppress(_EnoughRoundsError):
+    with suppress(EnoughStepsError):
         pretrain(enough, progress=progress)
     assert len(results) == n_rounds, (len(results), n_rounds)
     return results

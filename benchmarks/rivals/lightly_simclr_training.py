@@ -27,8 +27,8 @@ import lightly
 import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
+from torch_batch_norm import use_torch_batch_norm
 
-from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.models.resnet import ResNet
 
 
@@ -41,7 +41,7 @@ def main() -> None:
         stem=given["stem"],
         generator=torch.Generator().manual_seed(given["seed"]),
     )
-    _use_torch_batch_norm(encoder)
+    use_torch_batch_norm(encoder)
     torch.manual_seed(given["seed"])  # lightly's layers draw from the global generator
     head = SimCLRProjectionHead(encoder.feature_dim, encoder.feature_dim, 128)
     marks, losses = _train(torch.nn.Sequential(encoder, head).train(), given)
@@ -69,16 +69,6 @@ def _train(model: torch.nn.Module, given: dict[str, Any]) -> tuple[list[float], 
         losses.append(loss.item())
         marks.append(time.process_time())
     return marks, losses
-
-
-def _use_torch_batch_norm(module: torch.nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, BatchNorm):
-            torch_norm = torch.nn.BatchNorm2d(child.num_features)
-            torch_norm.load_state_dict(child.state_dict())
-            setattr(module, name, torch_norm)
-        else:
-            _use_torch_batch_norm(child)
 
 
 def _read_views(batch_size: int, view_px: int) -> tuple[torch.Tensor, torch.Tensor]:

@@ -22,8 +22,8 @@ import torch
 from lightly.loss import NTXentLoss
 from lightly.models.modules import SimCLRProjectionHead
 from torch import nn
+from torch_batch_norm import use_torch_batch_norm
 
-from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.models.resnet import ResNet, stem_for
 
 _WARM_UP_STEPS = 2
@@ -38,7 +38,7 @@ def main() -> None:
     torch.set_num_threads(given.threads)
     torch.manual_seed(0)
     encoder = ResNet(depth=given.depth, stem=stem_for(given.view_px))
-    _use_torch_batch_norm(encoder)
+    use_torch_batch_norm(encoder)
     head = SimCLRProjectionHead(encoder.feature_dim, encoder.feature_dim, 128)
     model = nn.Sequential(encoder, head).train()
     criterion = NTXentLoss()
@@ -60,14 +60,6 @@ def main() -> None:
         steps(int(line))
         wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
         print(json.dumps({"wall_s": wall / int(line), "cpu_s": cpu / int(line)}), flush=True)
-
-
-def _use_torch_batch_norm(module: nn.Module) -> None:
-    for name, child in module.named_children():
-        if isinstance(child, BatchNorm):
-            setattr(module, name, nn.BatchNorm2d(child.num_features))
-        else:
-            _use_torch_batch_norm(child)
 
 
 if __name__ == "__main__":

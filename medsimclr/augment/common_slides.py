@@ -1,7 +1,7 @@
 """Stains of common H&E: what stain policies draw from until they are fitted.
 
-Measured, not edited: `python benchmarks/common_stains.py DATA` prints this file, and says
-of which 26 slides and patients.
+Measured, not edited: `python benchmarks/common_stains.py DATA` prints this file, and says of which
+slides and patients.
 """
 
 import numpy as np

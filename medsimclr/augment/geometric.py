@@ -31,19 +31,18 @@ def is_geometric(transform: type) -> bool:
     return transform in _OUR_GEOMETRY or issubclass(transform, A.DualTransform)
 
 
-def without_geometry(compose: A.Compose) -> A.Compose:
+def without_geometry(compose: A.BaseCompose) -> A.BaseCompose:
     """Return a copy whose geometric transforms, nested ones too, do nothing.
 
-    They stay in place as A.NoOp: in A.OneOf, what is not geometric stays as likely as it was.
+    They stay in place as A.NoOp: in A.OneOf, what is not geometric stays as likely as it was. The
+    other transforms are shared with the original: draw from one of both at a time.
     """
-    copied = copy.deepcopy(compose)
-    _still(copied)
+    copied = copy.copy(compose)
+    copied.transforms = [_still(transform) for transform in compose.transforms]
     return copied
 
 
-def _still(compose: A.BaseCompose) -> None:
-    for position, transform in enumerate(compose.transforms):
-        if isinstance(transform, A.BaseCompose):
-            _still(transform)
-        elif is_geometric(type(transform)):
-            compose.transforms[position] = A.NoOp(p=transform.p)
+def _still(transform: A.BasicTransform | A.BaseCompose) -> A.BasicTransform | A.BaseCompose:
+    if isinstance(transform, A.BaseCompose):
+        return without_geometry(transform)
+    return A.NoOp(p=transform.p) if is_geometric(type(transform)) else transform

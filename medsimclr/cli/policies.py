@@ -64,16 +64,10 @@ def _check(config: PolicyCheckConfig, as_json: bool) -> None:
 
 def _fit(config: PolicyFitConfig, as_json: bool) -> None:
     from medsimclr.data.policy_fit import fit_policy, training_slides
-    from medsimclr.files.atomic import output_errors, write_text
-    from medsimclr.files.output_folder import check_output_folder
+    from medsimclr.files.output_folder import check_output_file
     from medsimclr.store.reader import TileStore
 
-    check_output_folder(config.out.parent)
-    if config.out.is_dir():
-        raise ConfigError(
-            f"--out must name the file to write, got the folder {str(config.out)!r}; add a file "
-            "name, as in --out stats.toml."
-        )
+    check_output_file(config.out, example="stats.toml")
     store = TileStore(config.store)
     fitted = fit_policy(
         config.policy,
@@ -85,9 +79,7 @@ def _fit(config: PolicyFitConfig, as_json: bool) -> None:
     )
     whose = f"training patients of {config.split}" if config.split else _ALL_PATIENTS
     what = f"{config.policy} fitted to {fitted.n_tiles} tiles of {fitted.n_slides} slides"
-    with output_errors(config.out):
-        config.out.parent.mkdir(parents=True, exist_ok=True)
-    write_text(config.out, _comment(f"{what} in {config.store}: {whose}.") + fitted.toml)
+    _write_fitted(config, _comment(f"{what} in {config.store}: {whose}.") + fitted.toml)
     words = ["medsimclr", "pretrain", config.store, "--config", config.out, "--out", "RUN"]
     next_command = shlex.join(
         map(str, [*words, *(["--split", config.split] if config.split else ["--test-fraction", 0])])
@@ -103,6 +95,20 @@ def _fit(config: PolicyFitConfig, as_json: bool) -> None:
 _ALL_PATIENTS = (
     "all patients, since no --split was given; statistics of test patients leak into the training"
 )
+
+
+def _write_fitted(config: PolicyFitConfig, text: str) -> None:
+    from medsimclr.files.atomic import output_errors, write_text
+
+    with output_errors(config.out):
+        is_other = config.out.exists() and config.out.read_bytes() != text.encode()
+        config.out.parent.mkdir(parents=True, exist_ok=True)
+    if is_other and not config.overwrite:
+        raise ConfigError(
+            f"--out {str(config.out)!r} must be new or hold what is to be written, got something "
+            "else in it; add --overwrite or choose another --out."
+        )
+    write_text(config.out, text)
 
 
 def _comment(text: str) -> str:

@@ -28,7 +28,8 @@ class PolicyCheckConfig(CommandConfig):
 class PolicyFitConfig(CommandConfig):
     """Fit a policy to the slides of a store, and write a file for pretrain --config.
 
-    Without --split all slides are fitted to, and the statistics of test patients leak.
+    Without --split all slides are fitted to, and the statistics of test patients leak. The file
+    names the patients, so that a later evaluation knows whom the training has seen.
     """
 
     policy: Annotated[str, Argument("POLICY")]
@@ -45,6 +46,8 @@ class PolicyFitConfig(CommandConfig):
     """Tiles of each slide, spread evenly over it (chosen here: a few dozen are enough)."""
     seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
     """Chooses the tiles."""
+    overwrite: Annotated[bool, Flag()] = False
+    """Replace a file at --out that holds something else."""
 
 
 class PolicyShowConfig(CommandConfig):

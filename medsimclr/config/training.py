@@ -18,7 +18,6 @@ _MACHINE = {
     "device",
     "precision",
     "recompute",
-    "compile",
     "checkpoint_minutes",
     "log_seconds",
     "lost_process_seconds",
@@ -50,6 +49,9 @@ class TrainingConfig(CommandConfig):
     """auto is bf16 where the processor computes with it, else fp32."""
     policy_options: dict[str, Any] = Field(default_factory=dict)
     """Fields of the policy to change, as in --set policy_options.strength=0.5."""
+    policy_fitted_on: list[str] = Field(default_factory=list)
+    """Patients whose tiles these fields were fitted to, as `policies fit` writes them: they count
+    as seen without labels."""
     seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
     """Decides the split, the weights, the order and the views."""
     device: Annotated[str, Flag()] = "auto"
@@ -62,7 +64,7 @@ class TrainingConfig(CommandConfig):
     """Compute activations again in the backward pass instead of keeping them: less memory for big
     encoders, a third more time, the same numbers."""
     compile: bool = False
-    """Compile the network with torch.compile."""
+    """Compile the network with torch.compile, which rounds otherwise: a run keeps to it."""
     lost_process_seconds: float = Field(default=600, gt=0)
     """How long processes started by torchrun wait for one that is silent, seconds."""
     checkpoint_minutes: float = Field(default=10, gt=0)
@@ -73,9 +75,13 @@ class TrainingConfig(CommandConfig):
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of the run: its configuration without paths and machine.
 
-        The run adds the precision that was chosen, and digests of what the paths held.
+        The run adds the precision that was chosen, digests of what the paths held, and the patients
+        that were seen, those fitted to among them.
         """
-        left_out = _PLACES | _MACHINE
+        left_out = {*_PLACES, *_MACHINE, "policy_fitted_on"}
+        # Named only where it is, so that runs of earlier versions, which never named it, go on.
+        if not self.compile:
+            left_out.add("compile")
         return {key: value for key, value in self.record().items() if key not in left_out}
 
     def saves_memory(self) -> bool:

@@ -33,7 +33,7 @@ class FittedPolicy:
     """A fitted policy as text, and what it was fitted to."""
 
     toml: str
-    """`policy` and `policy_options`, as the configuration of a training takes them."""
+    """`policy`, `policy_options` and `policy_fitted_on`, as a training takes them."""
     n_slides: int
     n_tiles: int
 
@@ -86,7 +86,9 @@ def fit_policy(
             f"{str(store.path)!r}: {first_line(error)} Give slides of its own domain, or "
             "mend its fit."
         ) from error
-    toml = _checked_toml(spec, options, fitted)
+    patients = patients_of(store)
+    fitted_on = sorted({patients[index] for index in chosen})
+    toml = _checked_toml(spec, options, fitted, fitted_on=fitted_on)
     return FittedPolicy(
         toml=toml, n_slides=len(chosen), n_tiles=sum(len(rows) for rows in chosen.values())
     )
@@ -134,7 +136,9 @@ def _fit_of(spec: str, options: Mapping[str, object]) -> Fit:
     return fit
 
 
-def _checked_toml(spec: str, options: Mapping[str, object], fitted: object) -> str:
+def _checked_toml(
+    spec: str, options: Mapping[str, object], fitted: object, *, fitted_on: list[str]
+) -> str:
     """Write the fields as TOML, read them back and load the policy with them."""
     if not isinstance(fitted, Mapping):
         raise PolicyError(
@@ -142,7 +146,13 @@ def _checked_toml(spec: str, options: Mapping[str, object], fitted: object) -> s
             f"{fitted!r}."
         )
     try:
-        toml = dump_toml({"policy": spec, "policy_options": {**options, **fitted}})
+        toml = dump_toml(
+            {
+                "policy": spec,
+                "policy_options": {**options, **fitted},
+                "policy_fitted_on": fitted_on,
+            }
+        )
     except (TypeError, ValueError) as error:
         raise PolicyError(
             f"fit of augmentation policy {spec!r} must return fields that TOML can hold: "

@@ -6,8 +6,6 @@ predictions.csv   slide, x, y, label and probabilities of the first run
 baselines/        the network trained from scratch
 """
 
-import csv
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -27,12 +25,12 @@ from medsimclr.data.split import (
 )
 from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError, PolicyError, SplitError
-from medsimclr.evaluation.result import Evaluation, ModelRow, model_row, to_json
-from medsimclr.files.atomic import output_errors, write_json, write_text
+from medsimclr.evaluation.result import Evaluation, ModelRow, model_row
+from medsimclr.files.atomic import write_json, write_text
 from medsimclr.files.checksum import sha256_of_file, sha256_of_value
 from medsimclr.files.lock import exclusive_lock
 from medsimclr.models.simclr import Classifier
-from medsimclr.report.evaluation_figure import evaluation_figure
+from medsimclr.report.evaluation_files import write_evaluation
 from medsimclr.training.baselines import (
     LabelledTiles,
     colour_probabilities,
@@ -80,7 +78,8 @@ def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluati
         predicted = _predict_runs(config, loaded, test, progress)
         lacks: list[str] = []
         if config.baselines:
-            predicted |= _predict_baselines(config, network, test, progress, lacks)
+            baselines, lacks = _predict_baselines(config, network, test, progress)
+            predicted |= baselines
         unit = _unit(material, test)
         rows = _rows(config, predicted, test, network.classes, unit=unit)
         evaluation = Evaluation(
@@ -92,7 +91,13 @@ def evaluate(config: EvaluateConfig, *, progress: Progress = silent) -> Evaluati
             transductive=bool(notes),
             notes=(*notes, *lacks, *comparison_notes(rows, len(config.runs))),
         )
-        _write(config.out, evaluation, material, test, next(iter(predicted.values())))
+        write_evaluation(
+            config.out,
+            evaluation,
+            store=material.store,
+            tested=test,
+            probabilities_NK=next(iter(predicted.values())),
+        )
     return evaluation
 
 
@@ -150,7 +155,7 @@ def _check_lineage(runs: Sequence[Path], lineages: Sequence[Lineage], test: Tile
         if seen:
             notes.append(
                 f"Transductive: run {run.name!r} saw {len(seen)} of {len(patients)} test patients "
-                "in pretraining or distillation, without their labels."
+                "in pretraining, in distillation or in fitting its policy, without their labels."
             )
     return notes
 
@@ -198,8 +203,9 @@ def _predict_runs(
 
 
 def _predict_baselines(
-    config: EvaluateConfig, network: Network, test: TileIndex, progress: Progress, lacks: list[str]
-) -> dict[str, Probabilities]:
+    config: EvaluateConfig, network: Network, test: TileIndex, progress: Progress
+) -> tuple[dict[str, Probabilities], list[str]]:
+    """Return what the baselines predict, and a sentence for each that is left out."""
     device = choose_device(config.device)
     recipe = finetune_config_of(config.runs[0])
     material = open_material(recipe.store)
@@ -224,9 +230,8 @@ def _predict_baselines(
         )
     except PolicyError as error:
         # Nothing else here needs the run's policy, which may not be installed where it is judged.
-        lacks.append(f"supervised from scratch is left out: {error}")
-        return others
-    return {"supervised from scratch": scratch, **others}
+        return others, [f"supervised from scratch is left out: {error}"]
+    return {"supervised from scratch": scratch, **others}, []
 
 
 def _rows(
@@ -274,25 +279,3 @@ def _unit(material: Material, test: TileIndex) -> str:
     if any(slide.unit == "tile" for slide in slides):
         return "tile"
     return "slide" if any(slide.patient is None for slide in slides) else "patient"
-
-
-def _write(
-    out: Path,
-    evaluation: Evaluation,
-    material: Material,
-    test: TileIndex,
-    probabilities_NK: Probabilities,
-) -> None:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    names = evaluation.class_names
-    writer.writerow(["slide", "x", "y", "label", *(f"probability_{name}" for name in names)])
-    for i, (x, y) in enumerate(test.level0_xy_N2.tolist()):
-        slide = material.store.slides[int(test.slide_N[i])].slide_id
-        figures = (f"{p:.6f}" for p in probabilities_NK[i])
-        writer.writerow([slide, x, y, names[int(test.label_N[i])], *figures])
-    write_text(out / "predictions.csv", text.getvalue())
-    figure = evaluation_figure(evaluation.rows, names, unit=evaluation.unit)
-    with output_errors(out):
-        figure.savefig(out / "evaluation.png", dpi=120)
-    write_text(out / "result.json", to_json(evaluation))

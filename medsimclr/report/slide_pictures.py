@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 from medsimclr.config.heatmap import HeatmapConfig
 from medsimclr.data.labels import renumber
 from medsimclr.errors import ConfigError
-from medsimclr.files.output_folder import check_output_folder
+from medsimclr.files.output_folder import check_output_file
 from medsimclr.report.heatmap import heatmap_figure
 from medsimclr.report.slide_preview import find_slide, save_figure
 from medsimclr.training.compute import choose_device
@@ -22,12 +22,7 @@ def draw_heatmap(config: HeatmapConfig) -> Figure:
     Raises:
         ConfigError: slide, class or output do not fit, or the store does not fit the run.
     """
-    check_output_folder(config.out.parent)
-    if config.out.is_dir():
-        raise ConfigError(
-            f"--out must name the picture to write, got the folder {str(config.out)!r}; add a file "
-            "name, as in --out map.png."
-        )
+    check_output_file(config.out, example="map.png")
     model, network = load_classifier(config.run)
     material = open_material(config.store)
     check_tiles_fit(material, network, run=config.run)

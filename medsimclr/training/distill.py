@@ -67,7 +67,9 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> int
         store_sha256=material.sha256,
         policy=policy_name,
         policy_record=policy_record(policy),
-        patients_unlabelled=sorted({*before.patients_unlabelled, *patients_in(tiles)}),
+        patients_unlabelled=sorted(
+            {*before.patients_unlabelled, *config.policy_fitted_on, *patients_in(tiles)}
+        ),
         patients_labelled=before.patients_labelled,
         identity=config.identity() | {"run": source.identity(), "precision": precision},
     )

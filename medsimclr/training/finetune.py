@@ -64,7 +64,9 @@ def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> i
         store_sha256=material.sha256,
         policy=policy_name,
         policy_record=policy_record(policy),
-        patients_unlabelled=before.patients_unlabelled if is_pretrained else [],
+        patients_unlabelled=sorted(
+            {*(before.patients_unlabelled if is_pretrained else []), *config.policy_fitted_on}
+        ),
         patients_labelled=patients_in(tiles),
         identity=config.identity()
         | {

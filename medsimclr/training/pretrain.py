@@ -110,7 +110,9 @@ def prepare(
         store_sha256=material.sha256,
         policy=config.policy,
         policy_record=policy_record(policy),
-        patients_unlabelled=sorted({*_seen_before(config), *patients_in(tiles)}),
+        patients_unlabelled=sorted(
+            {*_seen_before(config), *config.policy_fitted_on, *patients_in(tiles)}
+        ),
         patients_labelled=[],
         identity=identity,
     )

@@ -79,7 +79,7 @@ def test_a_heat_map_needs_a_folder_above_it_and_the_name_of_a_file(place, monkey
     code, errors = said(f"{words} taken/map.png")
     assert (code, "--out needs a folder at 'taken'" in errors) == (2, True)
     code, errors = said(f"{words} fine")
-    assert (code, "--out must name the picture to write, got the folder 'fine'" in errors) == (
+    assert (code, "--out must name the file to write, got the folder 'fine'" in errors) == (
         2,
         True,
     )

@@ -101,6 +101,7 @@ def test_fitted_statistics_are_what_pretraining_takes(place):
     assert (dry.exit_code, dry.stderr) == (0, "")
     fitted = load_toml(place / "new" / "s.toml")
     assert len(load_policy(fitted["policy"], options=fitted["policy_options"]).statistics) == 3
+    assert fitted["policy_fitted_on"] == ["P0", "P1", "P2"]
 
 
 def test_without_a_split_the_leak_is_said_and_stands_in_the_file(place):
@@ -118,10 +119,21 @@ def test_without_a_split_the_leak_is_said_and_stands_in_the_file(place):
 def test_the_same_seed_writes_the_same_file_and_another_another(place):
     words = "fit stain_mix --store tiny.zarr --out seeded.toml --set tiles=4"
     texts = []
-    for seed in (0, 0, 1):
-        assert said(f"{words} --seed {seed}")[0] == 0
+    for options in ("--seed 0", "--seed 0", "--seed 1 --overwrite"):
+        assert said(f"{words} {options}")[0] == 0
         texts.append((place / "seeded.toml").read_text())
     assert texts[0] == texts[1] != texts[2]
+
+
+def test_another_file_is_replaced_only_where_that_is_asked(place):
+    (place / "mine.toml").write_text("epochs = 3\n")
+    code, out, errors = said("fit stain_mix --store tiny.zarr --out mine.toml")
+    assert (code, out) == (2, "")
+    assert errors == (
+        "medsimclr: --out 'mine.toml' must be new or hold what is to be written, got something "
+        "else in it; add --overwrite or choose another --out.\n"
+    )
+    assert (place / "mine.toml").read_text() == "epochs = 3\n"
 
 
 def test_a_fit_that_fails_leaves_the_earlier_file(place, tmp_path):

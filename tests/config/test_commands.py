@@ -22,7 +22,7 @@ _FLAGS = {
     "PolicyCheckConfig": "policy view_px",
     "PolicyCompareConfig": "policies store out epochs seeds view_px batch_size folds unseen_centre "
     "unseen_store",
-    "PolicyFitConfig": "policy store out split seed",
+    "PolicyFitConfig": "policy store out split seed overwrite",
     "PolicyShowConfig": "policy store out view_px seed",
     "PretrainConfig": "store out epochs batch_size seed device workers start_from policy depth "
     "width selective_kernels view_px temperature micro_batch batch_from find_temperature "

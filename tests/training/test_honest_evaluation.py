@@ -5,11 +5,14 @@ import shutil
 
 import pytest
 
+from medsimclr.config.base import resolve
 from medsimclr.config.evaluate import EvaluateConfig
 from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.data.policy_fit import fit_policy, training_slides
 from medsimclr.errors import IntegrityError, SplitError
 from medsimclr.report.evaluate import evaluate
+from medsimclr.store.reader import TileStore
 from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
 from tests.tiny_store import write_tiny_store
@@ -60,6 +63,36 @@ def test_patients_pretrained_on_are_declared(place):
 def test_patients_whose_labels_were_seen_are_refused(place):
     with pytest.raises(SplitError, match="was trained on with labels in run"):
         evaluate(write_split(place, {min(labelled_patients(place)), "P7", "P6"}))
+
+
+@pytest.mark.parametrize("is_split", [False, True])
+def test_test_patients_that_a_policy_was_fitted_to_are_declared(place, tmp_path, is_split):
+    """From the fit by way of its file to the result: the statistics of test patients leak."""
+    tested = {f"P{i}" for i in range(8)} - labelled_patients(place)
+    evaluating = write_split(place, tested)
+    whole = TileStore(place / "tiny.zarr")
+    slides = training_slides(whole, evaluating.split if is_split else None)
+    fitted = fit_policy("stain_mix", whole, slide_indices=slides, options={}, n_tiles=4, seed=0)
+    (tmp_path / "stats.toml").write_text(fitted.toml)
+    flags = {"store": whole.path, "out": tmp_path / "pre", "split": evaluating.split, "view_px": 36}
+    config = resolve(PretrainConfig, flags={**SMALL, **flags}, toml=tmp_path / "stats.toml")
+    pretrain(config)
+    tuning = FinetuneConfig(
+        **SMALL, store=whole.path, run=tmp_path / "pre", out=tmp_path / "fine", labels=4
+    )
+    finetune(tuning)
+
+    evaluation = evaluate(
+        evaluating.with_changes(runs=[tmp_path / "fine"], out=tmp_path / "result")
+    )
+
+    assert evaluation.transductive != is_split
+    if not is_split:
+        n = len(tested)
+        assert evaluation.notes[0] == (
+            f"Transductive: run 'fine' saw {n} of {n} test patients in pretraining, in "
+            "distillation or in fitting its policy, without their labels."
+        )
 
 
 def test_baselines_need_the_store_of_the_run(place, tmp_path):

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file
+from torch import nn
 
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
@@ -120,6 +121,21 @@ def test_finished_run_is_left_alone(store, pretrained):
 def test_other_configuration_is_refused_with_the_difference(store, pretrained):
     with pytest.raises(ConfigError, match=r"temperature: 0\.1 -> 0\.5"):
         pretrain(pretrain_config(store, pretrained, temperature=0.5))
+
+
+def test_a_run_keeps_to_being_compiled_or_not(store, tmp_path, monkeypatch):
+    """Compiled code sums in another order; a run would end in other bits."""
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(nn.Module, "compile", lambda module: None)
+    config = pretrain_config(store, tmp_path / "run", health_tiles=0)
+    pretrain(config)
+    with pytest.raises(ConfigError, match=r"compile: 'not set' -> True"):
+        pretrain(config.with_changes(compile=True))
+    compiled = config.with_changes(compile=True, out=tmp_path / "compiled")
+    pretrain(compiled)
+    pretrain(compiled)
+    with pytest.raises(ConfigError, match=r"compile: True -> 'not set'"):
+        pretrain(compiled.with_changes(compile=False))
 
 
 def test_other_store_is_refused(pretrained, tmp_path):
