@@ -19,6 +19,8 @@ from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import ConfigError, NonFiniteLossError
 from medsimclr.files.atomic import write_text
 from medsimclr.optim.schedule import total_steps
+from medsimclr.training.checkpoint_files import Checkpoint
+from medsimclr.training.inheritance import starting_checkpoint
 from medsimclr.training.material import open_material
 from medsimclr.training.pretrain import choose_split, pretrain
 from medsimclr.training.run_log import Progress, format_seconds, read_metrics, silent
@@ -85,6 +87,8 @@ def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> 
     # Processes that torchrun started meet once, for all trials.
     with open_session(config) as session:
         epochs = _announce(config, progress)
+        # Once, too: the run to start from may still be training.
+        source = starting_checkpoint(config, group=session.group, progress=progress)
         temperatures = list(dict.fromkeys(config.temperatures))
         trials: list[Trial] = []
         for temperature in temperatures:
@@ -95,7 +99,7 @@ def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> 
                 find_temperature=False,
             )
             is_first, start = not trials and not run.out.exists(), time.monotonic()
-            trials.append(_try(run, progress))
+            trials.append(_try(run, source, progress))
             n_left = len(temperatures) - len(trials)
             if is_first and n_left:
                 seconds = time.monotonic() - start
@@ -106,10 +110,10 @@ def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> 
     return trials
 
 
-def _try(run: PretrainConfig, progress: Progress) -> Trial:
+def _try(run: PretrainConfig, source: Checkpoint | None, progress: Progress) -> Trial:
     progress(0, 0, f"temperature {run.temperature:g}")
     try:
-        pretrain(run, progress=progress)
+        pretrain(run, progress=progress, source=source)
     except NonFiniteLossError as error:
         progress(0, 0, str(error))
         return Trial(temperature=run.temperature, trouble=str(error))

@@ -9,17 +9,24 @@ from medsimclr.augment.policy import AugmentationPolicy
 from medsimclr.augment.recorded import load_recorded_policy
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
+from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.distributed.agreement import on_main
 from medsimclr.distributed.group import Group
 from medsimclr.errors import ConfigError, IntegrityError, NoInputError, UnsafeInputError
 from medsimclr.models.simclr import SimCLR
 from medsimclr.training.checkpoint import checkpoint_at, require_checkpoint
 from medsimclr.training.checkpoint_files import Checkpoint
-from medsimclr.training.networks import Network, load_simclr
+from medsimclr.training.networks import Network, build_simclr, load_simclr
 from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
 
-__all__ = ["inherited_policy", "naming", "source_checkpoint", "starting_weights"]
+__all__ = [
+    "inherited_policy",
+    "naming",
+    "source_checkpoint",
+    "starting_checkpoint",
+    "starting_network",
+]
 
 
 @contextmanager
@@ -49,6 +56,34 @@ def source_checkpoint(run: Path, *, group: Group, progress: Progress) -> Checkpo
     return checkpoint_at(run, step)
 
 
+def starting_checkpoint(
+    config: PretrainConfig, *, group: Group, progress: Progress
+) -> Checkpoint | None:
+    """Choose the checkpoint that a pretraining is to start from; None where it is to be new.
+
+    Raises:
+        NoInputError, IntegrityError: see `require_checkpoint`.
+    """
+    if config.start_from is None:
+        return None
+    with naming("--start-from"):
+        return source_checkpoint(config.start_from, group=group, progress=progress)
+
+
+def starting_network(
+    config: PretrainConfig, network: Network, checkpoint: Checkpoint | None
+) -> SimCLR:
+    """Build the network of a pretraining, from weights drawn or those of a checkpoint.
+
+    Raises:
+        ConfigError: see `_starting_weights`.
+    """
+    if config.start_from is None or checkpoint is None:
+        return build_simclr(network, seed=config.seed)
+    with naming("--start-from"):
+        return _starting_weights(config.start_from, checkpoint, network)
+
+
 def inherited_policy(
     config: FinetuneConfig | DistillConfig, before: Lineage
 ) -> tuple[str, AugmentationPolicy]:
@@ -64,7 +99,7 @@ def inherited_policy(
     )
 
 
-def starting_weights(run: Path, checkpoint: Checkpoint, network: Network) -> SimCLR:
+def _starting_weights(run: Path, checkpoint: Checkpoint, network: Network) -> SimCLR:
     """Load a pretrained network to train on.
 
     Args:

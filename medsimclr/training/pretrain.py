@@ -12,17 +12,18 @@ from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
 from medsimclr.config.batch_from import parse_batch_from
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.data.split import Part, draw_split, read_split, strangers_note, untested_note
+from medsimclr.data.split import Part, Split, draw_split, read_split, strangers_note, untested_note
 from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError, SplitError
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.models.resnet import stem_for
 from medsimclr.models.simclr import SimCLR
 from medsimclr.store.schema import RootMeta
+from medsimclr.training.checkpoint_files import Checkpoint
 from medsimclr.training.compute import on_device, to_images
 from medsimclr.training.gradient_cache import accumulate_cached
 from medsimclr.training.health import Health, batch_figures, health_sample, report_interval
-from medsimclr.training.inheritance import naming, source_checkpoint, starting_weights
+from medsimclr.training.inheritance import naming, starting_checkpoint, starting_network
 from medsimclr.training.loop import Observe
 from medsimclr.training.material import (
     BatchUnits,
@@ -32,7 +33,7 @@ from medsimclr.training.material import (
     open_material,
     patients_in,
 )
-from medsimclr.training.networks import Network, build_simclr
+from medsimclr.training.networks import Network
 from medsimclr.training.run_directory import Lineage, read_lineage
 from medsimclr.training.run_log import Progress, silent
 from medsimclr.training.session import Session, open_session, share_of
@@ -42,17 +43,24 @@ from medsimclr.training.tile_training import TileTraining, plan_of, train_on_til
 __all__ = ["choose_split", "contrastive_gradient", "network_of", "prepare", "pretrain"]
 
 
-def pretrain(config: PretrainConfig, *, progress: Progress = silent) -> int:
+def pretrain(
+    config: PretrainConfig, *, progress: Progress = silent, source: Checkpoint | None = None
+) -> int:
     """Pretrain on the training patients of a store, or go on where a run stopped.
 
     Returns after how many steps it went on, 0 for a new run.
+
+    Args:
+        config: the pretraining.
+        progress: shows a line.
+        source: of `config.start_from`; None: its newest checkpoint.
 
     Raises:
         ConfigError: settings, split or output do not fit.
         CheckpointedError, NonFiniteLossError: see `loop.train`.
     """
     with open_session(config) as session:
-        training = prepare(config, session, progress=progress)
+        training = prepare(config, session, progress=progress, source=source)
         return train_on_tiles(
             config,
             session,
@@ -69,6 +77,7 @@ def prepare(
     *,
     progress: Progress = silent,
     announce: Callable[[Network], None] = lambda network: None,
+    source: Checkpoint | None = None,
 ) -> TileTraining[SimCLR]:
     """Open what a pretraining needs and build its network.
 
@@ -77,6 +86,7 @@ def prepare(
         session: device, precision, processes.
         progress: shows a line.
         announce: is told of the network before there are weights, after the rest was checked.
+        source: of `config.start_from`; None: its newest checkpoint.
 
     Raises:
         ConfigError: settings or split do not fit.
@@ -86,24 +96,15 @@ def prepare(
     material = open_material(config.store)
     split = choose_split(config, material)
     tiles = material.training_tiles(split, where=str(config.split or "drawn from the seed"))
-    patients = patients_of(material.store)
-    for note in (
-        strangers_note(split, patients, where=str(config.split)),
-        untested_note(split, patients),
-    ):
-        if note is not None:
-            progress(0, 0, note)
+    _tell_of_patients(config, split, material, progress)
     check_batch_size(config, tiles)
     units = _units(config, tiles, progress)
     network = network_of(config, material.store.meta)
     announce(network)
     identity = config.identity() | {"precision": session.compute.precision}
-    if config.start_from is None:
-        model = build_simclr(network, seed=config.seed)
-    else:
-        with naming("--start-from"):
-            source = source_checkpoint(config.start_from, group=session.group, progress=progress)
-            model = starting_weights(config.start_from, source, network)
+    source = source or starting_checkpoint(config, group=session.group, progress=progress)
+    model = starting_network(config, network, source)
+    if source is not None:
         identity |= {"run": source.identity()}
     lineage = Lineage(
         command="pretrain",
@@ -126,6 +127,16 @@ def prepare(
         lineage=lineage,
         units=units,
     )
+
+
+def _tell_of_patients(
+    config: PretrainConfig, split: Split, material: Material, progress: Progress
+) -> None:
+    patients = patients_of(material.store)
+    strangers = strangers_note(split, patients, where=str(config.split))
+    for note in (strangers, untested_note(split, patients)):
+        if note is not None:
+            progress(0, 0, note)
 
 
 def _units(config: PretrainConfig, tiles: TileIndex, progress: Progress) -> BatchUnits | None:

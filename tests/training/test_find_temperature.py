@@ -19,9 +19,11 @@ from medsimclr.training.find_temperature import (
     temperature_table,
 )
 from medsimclr.training.pretrain import pretrain
+from medsimclr.training.run_directory import read_lineage
 from medsimclr.training.run_log import read_metrics
 from tests.cli.command import COMMAND, medsimclr
 from tests.tiny_store import write_tiny_store
+from tests.training.signals import stop_after
 
 TABLE_HEADER = ["temperature", "accuracy", "effective rank", "alignment", "uniformity", "kNN"]
 
@@ -94,8 +96,25 @@ def test_a_stopped_comparison_goes_on(store, tmp_path):
     assert find_temperature(config) == resumed
 
 
+def test_all_start_from_one_checkpoint_though_its_run_trains_on(store, tmp_path):
+    fields = {"find_temperature": False, "epochs": 1, "health_tiles": 0}
+    before = make_config(store, tmp_path / "before", **fields, log_seconds=1e-6)
+    with pytest.raises(CheckpointedError, match="after step 1 of"):
+        pretrain(before, progress=stop_after(1))
+
+    def train_on(done, total, line):
+        if line == "temperature 1":
+            pretrain(before)
+
+    config = make_config(store, tmp_path / "found", start_from=before.out, health_tiles=0)
+    find_temperature(config, progress=train_on)
+
+    runs = [config.out / f"temperature_{temperature}" for temperature in (0.1, 1.0)]
+    assert [read_lineage(run).identity["run"]["step"] for run in runs] == [1, 1]
+
+
 def test_a_run_that_diverges_is_a_row_and_the_next_follows(store, tmp_path, monkeypatch):
-    def diverge_at_first(config, *, progress):
+    def diverge_at_first(config, *, progress, source):
         if config.temperature == 0.1:
             raise NonFiniteLossError("the loss of step 1 must be finite, got nan.")
         pretrain(config, progress=progress)
@@ -114,7 +133,7 @@ def test_rows_average_the_last_tenth_of_the_steps(store, tmp_path, monkeypatch):
     rows[-1]["effective_rank"] = 12.345
     rows[4]["warnings"] = ["collapse: that ended."]
     rows[-1]["warnings"] = ["collapse: of some kind."]
-    monkeypatch.setattr(module, "pretrain", lambda config, *, progress: None)
+    monkeypatch.setattr(module, "pretrain", lambda config, **_: None)
     monkeypatch.setattr(module, "read_metrics", lambda run: rows)
     config = make_config(store, tmp_path, temperatures=[0.25])
     trials = find_temperature(config)
@@ -124,7 +143,7 @@ def test_rows_average_the_last_tenth_of_the_steps(store, tmp_path, monkeypatch):
 
 def test_epochs_are_those_asked_for_or_stay_within_the_budget(store, tmp_path, monkeypatch):
     seen = []
-    monkeypatch.setattr(module, "pretrain", lambda config, *, progress: seen.append(config.epochs))
+    monkeypatch.setattr(module, "pretrain", lambda config, **_: seen.append(config.epochs))
     # 48 training tiles in batches of 16: 10 steps are 3 epochs and a bit.
     monkeypatch.setattr(module, "_STEP_BUDGET", 10)
     lines = []
