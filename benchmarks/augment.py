@@ -26,6 +26,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from medsimclr.augment.channel_lookup import ChannelLookup
 from medsimclr.augment.discovery import installed_policies, load_policy
 from medsimclr.augment.policy import apply_seeded
 from medsimclr.augment.stain import jitter_stain
@@ -53,14 +54,11 @@ def operations() -> dict[str, _Draw]:
     gains_N3 = itertools.cycle(generator.uniform(0.8, 1.2, (64, 3)).tolist())
     offsets_N3 = itertools.cycle(generator.uniform(-0.1, 0.1, (64, 3)).tolist())
     # The transform of the policies keeps this memory too.
-    scratch_2HW3 = np.empty((2, _VIEW_PX, _VIEW_PX, 3), dtype=np.float32)
+    lookup = ChannelLookup(_VIEW_PX, _VIEW_PX)
     he_stain = A.HEStain(method="preset", p=1.0)
     found: dict[str, _Draw] = {
         "stain jitter": lambda tile_HW3: jitter_stain(
-            tile_HW3,
-            gain_HED=next(gains_N3),
-            offset_HED=next(offsets_N3),
-            scratch_2HW3=scratch_2HW3,
+            tile_HW3, gain_HED=next(gains_N3), offset_HED=next(offsets_N3), lookup=lookup
         ),
         "albumentations HEStain preset": lambda tile_HW3: he_stain.apply(
             tile_HW3, **he_stain.get_params_dependent_on_data({}, {"image": tile_HW3})

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsimclr.augment.blur import blur
+from medsimclr.augment.channel_lookup import ChannelLookup
 from medsimclr.augment.color import OPERATIONS, Operation, jitter_color
 from medsimclr.augment.stain import jitter_stain
 
@@ -91,7 +92,7 @@ class StainJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations
         super().__init__(p=p)
         self.gain_sigma = gain_sigma
         self.offset_sigma = offset_sigma
-        self._scratch_2HW3 = np.empty((2, 0, 0, 3), dtype=np.float32)
+        self._lookup = ChannelLookup(0, 0)
 
     def get_params(self) -> dict[str, object]:
         """Draw a gain and an offset for each of the three stains."""
@@ -108,11 +109,9 @@ class StainJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations
         **_params: object,
     ) -> NDArray[np.uint8]:
         """Apply what get_params drew."""
-        if self._scratch_2HW3.shape[1:] != img.shape:
-            self._scratch_2HW3 = np.empty((2, *img.shape), dtype=np.float32)
-        return jitter_stain(
-            img, gain_HED=gain_HED, offset_HED=offset_HED, scratch_2HW3=self._scratch_2HW3
-        )
+        if self._lookup.size_hw != img.shape[:2]:
+            self._lookup = ChannelLookup(*img.shape[:2])
+        return jitter_stain(img, gain_HED=gain_HED, offset_HED=offset_HED, lookup=self._lookup)
 
 
 class Blur(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
