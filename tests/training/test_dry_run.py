@@ -76,7 +76,7 @@ def test_sizes_are_said_before_weights_are_made_and_steps_computed(store, tmp_pa
     def end(*_, **__):
         raise KeyboardInterrupt
 
-    for place, victim, n_lines in ((pretraining, "build_simclr", 1), (module, "take_step", 4)):
+    for place, victim, n_lines in ((pretraining, "starting_network", 1), (module, "take_step", 4)):
         said.clear()
         monkeypatch.setattr(place, victim, end)
         with pytest.raises(KeyboardInterrupt):
