@@ -4,12 +4,14 @@ They draw from `self.py_random` and `self.random_generator` alone, as those of `
 """
 
 from collections.abc import Sequence
-from typing import ClassVar
+from dataclasses import asdict
+from typing import ClassVar, TypeVar
 
 import albumentations as A
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter, ValidationError
 
 from medsimclr.augment.blur import blur
 from medsimclr.augment.color_space import ColorSpace, change_channels
@@ -19,6 +21,19 @@ from medsimclr.augment.stain import change_density
 from medsimclr.augment.stain_statistics import TemplateStatistics, tissue_moments
 
 __all__ = ["Focus", "StainExchange", "StainSetJitter", "StainTemplate"]
+
+_SLIDES = TypeAdapter(tuple[SlideStain, ...])
+_TEMPLATES = TypeAdapter(TemplateStatistics)
+_Checked = TypeVar("_Checked")
+
+
+def _checked(adapter: TypeAdapter[_Checked], value: object) -> _Checked:
+    try:
+        return adapter.validate_python(value)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        where = ".".join(map(str, first["loc"]))
+        raise ValueError(f"{where}: {first['msg']}") from error
 
 
 class StainSetJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentations is untyped
@@ -44,6 +59,11 @@ class StainSetJitter(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentati
         self.gain_sigma = np.asarray(gain_sigma, dtype=np.float64)
         self.offset_sigma = np.asarray(offset_sigma, dtype=np.float64)
         self._from_od = np.linalg.inv(self.stains_to_od)
+
+    def get_transform_init_args(self) -> dict[str, object]:
+        """Return the arguments as a saved pipeline holds them."""
+        names = ("stains_to_od", "gain_sigma", "offset_sigma")
+        return {name: getattr(self, name).tolist() for name in names}
 
     def get_params(self) -> dict[str, object]:
         """Draw a gain and an offset for each stain."""
@@ -85,9 +105,14 @@ class StainExchange(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentatio
 
     def __init__(self, *, slides: Sequence[SlideStain], share_max: float, p: float = 0.5) -> None:
         super().__init__(p=p)
-        self.slides = tuple(slides)
+        # A saved pipeline has them as dictionaries; so with the templates below.
+        self.slides = _checked(_SLIDES, slides)
         self.share_max = share_max
         self._stains = SlideStains(self.slides)
+
+    def get_transform_init_args(self) -> dict[str, object]:
+        """Return the arguments as a saved pipeline holds them."""
+        return {"slides": [asdict(slide) for slide in self.slides], "share_max": self.share_max}
 
     def get_params(self) -> dict[str, object]:
         """Draw the other slide and the share of its stains."""
@@ -132,9 +157,17 @@ class StainTemplate(A.ImageOnlyTransform):  # type: ignore[misc]  # albumentatio
         p: float = 0.5,
     ) -> None:
         super().__init__(p=p)
-        self.statistics = statistics
+        self.statistics = _checked(_TEMPLATES, statistics)
         self.spaces = tuple(spaces)
         self.strength = strength
+
+    def get_transform_init_args(self) -> dict[str, object]:
+        """Return the arguments as a saved pipeline holds them."""
+        return {
+            "statistics": asdict(self.statistics),
+            "spaces": self.spaces,
+            "strength": self.strength,
+        }
 
     def get_params(self) -> dict[str, object]:
         """Draw the colour space and six standard normal numbers."""

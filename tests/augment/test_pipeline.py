@@ -6,12 +6,15 @@ import numpy as np
 import pytest
 import yaml
 
+from medsimclr.augment.common_slides import COMMON_SLIDES, COMMON_TEMPLATES
 from medsimclr.augment.crop import Crop
 from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.intensity import IntensityJitter, SensorNoise
 from medsimclr.augment.pipeline import read_pipeline
 from medsimclr.augment.policy import apply_seeded, policy_record
 from medsimclr.augment.recorded import load_recorded_policy
+from medsimclr.augment.stain import HED_TO_OD
+from medsimclr.augment.stain_transforms import Focus, StainExchange, StainSetJitter, StainTemplate
 from medsimclr.augment.transforms import Blur, ColorJitterV2, SquareSymmetries, StainJitter
 from medsimclr.errors import PolicyError
 
@@ -66,12 +69,34 @@ def test_all_our_transforms_survive_saving(tmp_path):
             Blur(sigma_px=(0.1, 1.0), radius_px=3, is_zero_padded=True),
             IntensityJitter(gain=0.2, gamma=0.1, offset=0.1, is_shared=True, p=0.3),
             SensorNoise(shot=0.1, read=0.2),
+            StainSetJitter(stains_to_od=HED_TO_OD, gain_sigma=(0.1,) * 3, offset_sigma=(0.2,) * 3),
+            StainExchange(slides=COMMON_SLIDES, share_max=0.7),
+            StainTemplate(statistics=COMMON_TEMPLATES, spaces=("lab", "hsv"), strength=0.5),
+            Focus(blur_sigma_px=1.0, sharpen=0.5),
         ]
     )
     path = _save(compose, tmp_path / "ours.yaml")
 
     loaded = load_policy(str(path)).contrastive(48).transforms[0]
     assert json.dumps(A.to_dict(loaded)) == json.dumps(A.to_dict(compose))
+    for view in range(8):
+        expected_HW3, view_HW3 = (
+            apply_seeded(A.Compose([pipeline]), _tile(), seed=(0, view))
+            for pipeline in (compose, loaded)
+        )
+        np.testing.assert_array_equal(view_HW3, expected_HW3)
+
+
+def test_stains_that_are_none_are_told(tmp_path):
+    path = _save(A.Compose([StainExchange(slides=COMMON_SLIDES, share_max=1)]), tmp_path / "a.json")
+    content = json.loads(path.read_text())
+    content["transform"]["transforms"][0]["slides"][3]["maxima"] = [0.0, 1.0]
+    path.write_text(json.dumps(content))
+
+    with pytest.raises(
+        PolicyError, match=r"cannot build it: ValueError: 3: .*maxima must be above 0"
+    ):
+        load_policy(str(path))
 
 
 def test_supervised_views_are_the_geometric_part(tmp_path):
