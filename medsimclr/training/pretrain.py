@@ -100,12 +100,12 @@ def prepare(
     check_batch_size(config, tiles)
     units = _units(config, tiles, progress)
     network = network_of(config, material.store.meta)
-    announce(network)
     identity = config.identity() | {"precision": session.compute.precision}
     source = source or starting_checkpoint(config, group=session.group, progress=progress)
     model = starting_network(config, network, source)
     if source is not None:
         identity |= {"run": source.identity()}
+    announce(network)
     lineage = Lineage(
         command="pretrain",
         store_sha256=material.sha256,

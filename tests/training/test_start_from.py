@@ -11,6 +11,7 @@ from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import ConfigError, NoInputError, SplitError
 from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.checkpoint_files import WEIGHTS
+from medsimclr.training.dry_run import dry_run
 from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_directory import read_lineage, run_split
 from tests.tiny_store import write_tiny_store
@@ -140,6 +141,7 @@ def test_a_run_that_cannot_be_started_from_is_said_by_its_option(
     if what == "begun":
         shutil.copy(before / "lineage.json", run)
     config = PretrainConfig(**SMALL, store=store, out=tmp_path / "after", start_from=run)
+    said = []
     with pytest.raises(NoInputError, match=f"^--start-from: {re.escape(repr(str(run)))} {found}"):
-        pretrain(config)
-    assert not config.out.exists()
+        dry_run(config, progress=lambda done, total, line: said.append(line))
+    assert said == [], "the size of the network comes after what is wrong"
