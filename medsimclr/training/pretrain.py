@@ -102,10 +102,10 @@ def prepare(
     network = network_of(config, material.store.meta)
     identity = config.identity() | {"precision": session.compute.precision}
     source = source or starting_checkpoint(config, group=session.group, progress=progress)
+    announce(network)
     model = starting_network(config, network, source)
     if source is not None:
         identity |= {"run": source.identity()}
-    announce(network)
     lineage = Lineage(
         command="pretrain",
         store_sha256=material.sha256,
