@@ -94,10 +94,11 @@ def from_space(channels_HW3: NDArray[np.float32], space: ColorSpace) -> NDArray[
         np.minimum(unit_HW3, 0.0, out=unit_HW3)
         cv2.exp(unit_HW3, dst=unit_HW3)
     else:
-        hue_HW, saturation_HW, value_HW = (cv2.extractChannel(channels_HW3, k) for k in range(3))
-        hue_HW = np.clip(hue_HW, 0.0, 359.9) + _FIRST_HUE
+        planes = [cv2.extractChannel(channels_HW3, channel) for channel in range(3)]
+        for plane_HW, largest in zip(planes, (359.9, 1.0, 1.0), strict=True):
+            np.clip(plane_HW, 0.0, largest, out=plane_HW)
+        hue_HW = np.add(planes[0], _FIRST_HUE, out=planes[0])
         hue_HW[hue_HW >= 360.0] -= 360.0
-        planes = [hue_HW, np.clip(saturation_HW, 0.0, 1.0), np.clip(value_HW, 0.0, 1.0)]
         unit_HW3 = cv2.cvtColor(cv2.merge(planes), cv2.COLOR_HSV2RGB)
         # Beyond the range of bytes convertScaleAbs would fold negative values back.
         np.clip(unit_HW3, 0.0, 1.0, out=unit_HW3)
