@@ -6,6 +6,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from medsimclr.cli import main, policies
 from medsimclr.cli.options import OneValueCommand, build_command
 from medsimclr.config.base import dump_toml
 from medsimclr.config.finetune import FinetuneConfig
@@ -97,3 +98,8 @@ def test_the_help_says_what_an_option_takes():
     shown = re.sub(r"\x1b\[[0-9;]*m", "", result.output)
     assert re.search(r"--epochs +<int> ", shown)
     assert re.search(r"--depth +<18\|34\|50\|101\|152\|200> ", shown)
+
+
+@pytest.mark.parametrize("group", [main.app, policies.app], ids=["medsimclr", "policies"])
+def test_no_command_takes_the_last_of_a_switch_given_both_ways(group):
+    assert {command.cls for command in group.registered_commands} == {OneValueCommand}
