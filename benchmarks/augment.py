@@ -8,6 +8,10 @@ upper left corners of images. scikit-image is no dependency: where it is absent,
 out (`pip install --no-deps --target RIVALS scikit-image lazy-loader` and PYTHONPATH=RIVALS bring
 it).
 
+The rivals ask for fresh memory in every step, and glibc hands it back each time: most of their time
+is page faults. Where a process keeps its memory, as our training does, they lose less: start it
+with MALLOC_MMAP_THRESHOLD_=1000000000 MALLOC_TRIM_THRESHOLD_=4000000000 to see that.
+
 Usage: python benchmarks/augment.py BREAKHIS100X [--rounds 5] [--views 200]
 """
 
