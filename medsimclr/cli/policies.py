@@ -6,13 +6,14 @@ import shlex
 import typer
 
 from medsimclr.cli.console import print_json, print_lines, print_table, show_progress
-from medsimclr.cli.options import build_command, exit_on_error
+from medsimclr.cli.options import OneValueCommand, build_command, exit_on_error
 from medsimclr.config.compare import PolicyCompareConfig
 from medsimclr.config.policies import (
     PoliciesConfig,
     PolicyCheckConfig,
     PolicyFitConfig,
     PolicyShowConfig,
+    PolicySuggestConfig,
 )
 from medsimclr.errors import ConfigError, PolicyError
 from medsimclr.training.stop import remember_signals
@@ -118,16 +119,23 @@ def _comment(text: str) -> str:
 
 def _show(config: PolicyShowConfig, as_json: bool) -> None:
     from medsimclr.report.policy_sheets import draw_policy_sheets
+    from medsimclr.report.reach_figure import percent
 
-    sheets = draw_policy_sheets(config)
+    notes: list[str] = []
+    sheets = draw_policy_sheets(config, note=notes.append)
     if as_json:
-        print_json({name: str(sheet.path) for name, sheet in sheets.items()})
+        print_json({name: sheet.record() for name, sheet in sheets.items()})
         return
     for name, sheet in sheets.items():
         missing = (
             "" if sheet.is_swept else " (no sweep of the strength: it has no scaled(strength))"
         )
         print_lines([f"{name}: {sheet.path}{missing}"])
+        if sheet.covered:
+            before, after = map(percent, sheet.covered)
+            covered = f"{after} of the other {sheet.kind}s' tiles, the tiles themselves {before}"
+            print_lines([f"  {sheet.reach_path}: its views cover {covered}"])
+    print_lines(notes)
 
 
 def _compare(config: PolicyCompareConfig, as_json: bool) -> None:
@@ -145,12 +153,40 @@ def _compare(config: PolicyCompareConfig, as_json: bool) -> None:
     print_lines([f"written: {config.out / 'comparison.png'}"])
 
 
+def _suggest(config: PolicySuggestConfig, as_json: bool) -> None:
+    from medsimclr.files.output_folder import check_output_file
+    from medsimclr.report.policy_suggestion import suggest_policy
+    from medsimclr.report.slide_preview import save_figure
+    from medsimclr.report.suggestion_figure import suggestion_figure
+    from medsimclr.report.suggestion_table import (
+        group_cells,
+        reach_cells,
+        suggested_commands,
+        suggestion_notes,
+    )
+
+    check_output_file(config.out, example="suggest.png")
+    suggestion = suggest_policy(config)
+    save_figure(suggestion_figure(suggestion), config.out)
+    notes = suggestion_notes(suggestion, split=config.split)
+    commands = suggested_commands(suggestion, store=config.store, split=config.split)
+    if as_json:
+        said = {"out": str(config.out), "notes": notes, "next": commands}
+        print_json({**suggestion.record(), **said})
+        return
+    print_table(group_cells(suggestion))
+    print_lines(notes)
+    print_table(reach_cells(suggestion))
+    print_lines([str(config.out), f"Next: {commands[0]}", *[f"  or: {c}" for c in commands[1:]]])
+
+
 _list_command = build_command(PoliciesConfig, _list)
-app.command("list")(_list_command)
-app.command("check")(build_command(PolicyCheckConfig, _check))
-app.command("fit")(build_command(PolicyFitConfig, _fit))
-app.command("show")(build_command(PolicyShowConfig, _show))
-app.command("compare")(build_command(PolicyCompareConfig, _compare))
+app.command("list", cls=OneValueCommand)(_list_command)
+app.command("check", cls=OneValueCommand)(build_command(PolicyCheckConfig, _check))
+app.command("fit", cls=OneValueCommand)(build_command(PolicyFitConfig, _fit))
+app.command("show", cls=OneValueCommand)(build_command(PolicyShowConfig, _show))
+app.command("suggest", cls=OneValueCommand)(build_command(PolicySuggestConfig, _suggest))
+app.command("compare", cls=OneValueCommand)(build_command(PolicyCompareConfig, _compare))
 
 
 @app.callback(invoke_without_command=True)

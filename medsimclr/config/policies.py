@@ -7,7 +7,13 @@ from pydantic import Field
 
 from medsimclr.config.base import Argument, CommandConfig, Flag
 
-__all__ = ["PoliciesConfig", "PolicyCheckConfig", "PolicyFitConfig", "PolicyShowConfig"]
+__all__ = [
+    "PoliciesConfig",
+    "PolicyCheckConfig",
+    "PolicyFitConfig",
+    "PolicyShowConfig",
+    "PolicySuggestConfig",
+]
 
 
 class PoliciesConfig(CommandConfig):
@@ -67,5 +73,31 @@ class PolicyShowConfig(CommandConfig):
     """Rows of the sheet."""
     views: int = Field(default=6, ge=1, le=32)
     """Views of each kind in a row."""
+    seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
+    """Chooses tiles and views."""
+    reach_tiles: int = Field(default=40, ge=2, le=1024)
+    """Tiles of each centre, patient or slide whose stains are compared."""
+    reach_views: int = Field(default=8, ge=1, le=64)
+    """Views of each of these."""
+
+
+class PolicySuggestConfig(CommandConfig):
+    """Measure how far apart the stains of a store lie, and suggest strengths that cover them.
+
+    Compared are centres; patients or slides, where no two centres are known.
+    """
+
+    store: Annotated[Path, Flag()]
+    """Tile store whose stains are compared."""
+    out: Annotated[Path, Flag()] = Path("suggest.png")
+    """Picture to write, that shows why."""
+    split: Annotated[Path | None, Flag()] = None
+    """Table patient,split: training patients alone are looked at; default: all, test ones too."""
+    view_px: int = Field(default=96, ge=8, le=1024)
+    """Side to which tiles are resized before views are drawn of them, pixels."""
+    tiles: int = Field(default=128, ge=2, le=1024)
+    """Tiles of each centre, patient or slide, spread evenly over it."""
+    views: int = Field(default=4, ge=1, le=64)
+    """Views of each tile, to see what a policy covers."""
     seed: Annotated[int, Flag()] = Field(default=0, ge=0, lt=2**32)
     """Chooses tiles and views."""

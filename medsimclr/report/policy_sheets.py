@@ -1,6 +1,7 @@
-"""`medsimclr policies show`: one picture per policy.
+"""`medsimclr policies show`: two pictures per policy.
 
-The contact sheet is above, the strength swept from 0 to twice the default below it.
+NAME.png         the contact sheet, and the strength swept from 0 to twice the default below it
+NAME_reach.png   whether its views reach the stains of the store's other centres
 """
 
 from collections.abc import Callable
@@ -15,11 +16,15 @@ from medsimclr.augment.contract import first_line
 from medsimclr.augment.discovery import installed_policies, load_policy
 from medsimclr.augment.policy import AugmentationPolicy
 from medsimclr.config.policies import PolicyShowConfig
+from medsimclr.data.stain_groups import GroupKind, StainGroups, stain_groups
+from medsimclr.data.stain_reach import draw_reach, mean_coverage
 from medsimclr.data.tile_index import index_tiles
-from medsimclr.errors import PolicyError
+from medsimclr.errors import NoInputError, PolicyError
 from medsimclr.files.atomic import output_errors
 from medsimclr.files.output_folder import check_output_folder
 from medsimclr.report.contact_sheet import contact_sheet, strength_sheet
+from medsimclr.report.reach_figure import reach_figure
+from medsimclr.report.slide_preview import save_figure
 from medsimclr.store.reader import TileStore
 
 __all__ = ["PolicySheet", "draw_policy_sheets"]
@@ -27,11 +32,29 @@ __all__ = ["PolicySheet", "draw_policy_sheets"]
 
 @dataclass(frozen=True)
 class PolicySheet:
-    """A picture of a policy's views."""
+    """Pictures of a policy's views."""
 
     path: Path
+    reach_path: Path | None
+    """None where the store has no stains to compare."""
+    covered: tuple[float, float] | None
+    """Mean share of other groups' tiles that the tiles of one cover, and that its views do."""
+    kind: GroupKind | None
+    """What was compared: centres, patients or slides."""
     is_swept: bool
     """Whether the strength is swept below the views; it is not where the policy has no scaled."""
+
+    def record(self) -> dict[str, object]:
+        """Return it ready for JSON."""
+        before, after = self.covered or (None, None)
+        return {
+            "sheet": str(self.path),
+            "is_swept": self.is_swept,
+            "reach": str(self.reach_path) if self.reach_path else None,
+            "compared": self.kind,
+            "covered": after,
+            "covered_without": before,
+        }
 
 
 _STRENGTHS = (0.0, 0.5, 1.0, 1.5, 2.0)
@@ -39,8 +62,14 @@ _SWEPT_TILES = 3
 _SWEPT_VIEWS = 2
 
 
-def draw_policy_sheets(config: PolicyShowConfig) -> dict[str, PolicySheet]:
-    """Draw tiles of different slides and their views; return the pictures by policy.
+def draw_policy_sheets(
+    config: PolicyShowConfig, *, note: Callable[[str], None]
+) -> dict[str, PolicySheet]:
+    """Draw tiles of different slides, their views and their stains; return the pictures by policy.
+
+    Args:
+        config: what to draw, and where to.
+        note: is told why stains are not compared, if they are not.
 
     Raises:
         ConfigError: the output is a file.
@@ -49,20 +78,63 @@ def draw_policy_sheets(config: PolicyShowConfig) -> dict[str, PolicySheet]:
     check_output_folder(config.out)
     specs = [config.policy] if config.policy else list(installed_policies())
     policies = {spec: load_policy(spec, options=config.policy_options) for spec in specs}
-    tiles_NHW3 = _tiles(config)
+    store = TileStore(config.store)
+    tiles_NHW3 = _tiles(store, config)
+    groups = _groups(store, config, note=note)
     sheets: dict[str, PolicySheet] = {}
     for spec, policy in policies.items():
         sheet_HW3, is_swept = _sheet(tiles_NHW3, policy, config, spec=spec)
-        name = Path(spec.rpartition(":")[0] or spec).stem
-        sheets[spec] = PolicySheet(path=config.out / f"{name}.png", is_swept=is_swept)
+        path = config.out / f"{Path(spec.rpartition(':')[0] or spec).stem}.png"
         with output_errors(config.out):
             config.out.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sheet_HW3).save(sheets[spec].path)
+            Image.fromarray(sheet_HW3).save(path)
+        reach_path, covered = None, None
+        if groups is not None:
+            reach_path = path.with_stem(f"{path.stem}_reach")
+            covered = _draw_reach(groups, policy, config, spec=spec, out=reach_path)
+        kind = groups.kind if groups else None
+        sheets[spec] = PolicySheet(path, reach_path, covered, kind, is_swept)
     return sheets
 
 
-def _tiles(config: PolicyShowConfig) -> NDArray[np.uint8]:
-    store = TileStore(config.store)
+def _groups(
+    store: TileStore, config: PolicyShowConfig, *, note: Callable[[str], None]
+) -> StainGroups | None:
+    try:
+        return stain_groups(
+            store,
+            slide_indices=range(len(store.slides)),
+            view_px=config.view_px,
+            n_tiles=config.reach_tiles,
+            seed=config.seed,
+        )
+    except NoInputError as error:
+        # The views are worth seeing all the same.
+        note(f"note: stains are not compared: {error}")
+        return None
+
+
+def _draw_reach(
+    groups: StainGroups,
+    policy: AugmentationPolicy,
+    config: PolicyShowConfig,
+    *,
+    spec: str,
+    out: Path,
+) -> tuple[float, float]:
+    try:
+        reaches = draw_reach(groups.groups, policy, n_views=config.reach_views, seed=config.seed)
+    except Exception as error:
+        # A stranger's code may raise anything where its own crops are left out.
+        raise PolicyError(
+            f"augmentation policy {spec!r} cannot be drawn without its geometry: "
+            f"{first_line(error)} See medsimclr policies check."
+        ) from error
+    save_figure(reach_figure(reaches, policy=spec, kind=groups.kind), out)
+    return mean_coverage(reaches)
+
+
+def _tiles(store: TileStore, config: PolicyShowConfig) -> NDArray[np.uint8]:
     index = index_tiles(store)
     rng = np.random.default_rng(config.seed)
     # As many slides as rows, if there are: stains differ between slides.

@@ -154,6 +154,10 @@ def test_a_fit_that_fails_leaves_the_earlier_file(place, tmp_path):
         ("fit stain_mix --store tiny.zarr --out tiny.zarr", 2, "--out must name the file to write"),
         ("fit stain_mix --store tiny.zarr --out split.csv/a", 2, "got the file 'split.csv'"),
         ("fit stain_mix --store tiny.zarr", 2, "--out"),
+        ("suggest --store tiny.zarr --out sheets.png/a.png --split none.csv", 2, "none.csv"),
+        ("suggest --store tiny.zarr --out tiny.zarr", 2, "--out must name the file to write"),
+        ("suggest --store one_slide.zarr", 4, "'one_slide.zarr' must be a tile store"),
+        ("suggest", 2, "--store"),
         ("check", 2, "POLICY"),
         ("check simcrl", 2, "unknown augmentation policy 'simcrl'"),
         ("show simcrl --store tiny.zarr", 2, "unknown augmentation policy 'simcrl'"),
@@ -169,7 +173,11 @@ def test_what_does_not_fit_is_refused_in_a_sentence(place, words, code, sentence
 
 def test_a_picture_is_drawn_and_holds_the_sweep(place):
     code, out, errors = said("show simclr --store tiny.zarr --out sheets --view-px 32")
-    assert (code, out, errors) == (0, "simclr: sheets/simclr.png\n", "")
+    assert (code, errors) == (0, "")
+    sheet, reach = out.splitlines()
+    assert sheet == "simclr: sheets/simclr.png"
+    assert reach.startswith("  sheets/simclr_reach.png: its views cover ")
+    assert reach.split(" of the other ")[1].startswith("patients' tiles, the tiles themselves ")
     with Image.open(place / "sheets" / "simclr.png") as image:
         sheet_HW3 = np.asarray(image)
     # Tall enough for 6 rows of views and 3 of the sweep.
@@ -179,7 +187,35 @@ def test_a_picture_is_drawn_and_holds_the_sweep(place):
 def test_a_policy_without_scaled_says_that_its_sweep_is_not_drawn(tmp_path):
     spec = write_policy(tmp_path, fit="return {}")
     code, out, _ = said(f"show {spec} --store tiny.zarr --out sheets --view-px 32")
-    assert (code, out) == (
+    assert (code, out.splitlines()[0]) == (
         0,
-        f"{spec}: sheets/mine.png (no sweep of the strength: it has no scaled(strength))\n",
+        f"{spec}: sheets/mine.png (no sweep of the strength: it has no scaled(strength))",
     )
+
+
+def test_without_two_slides_the_views_are_shown_and_the_stains_noted(place):
+    write_tiny_store(place / "one.zarr", n_patients=1, images_of=tissue_images)
+    code, out, _ = said("show stain_jitter --store one.zarr --out one --view-px 32")
+    assert code == 0
+    sheet, note = out.splitlines()
+    assert sheet == "stain_jitter: one/stain_jitter.png"
+    assert note.startswith("note: stains are not compared: store 'one.zarr' must hold at least 2 s")
+    shown = json.loads(said("show none --store one.zarr --out one --view-px 32 --json")[1])["none"]
+    assert (shown["sheet"], shown["reach"], shown["covered"]) == ("one/none.png", None, None)
+
+
+def test_strengths_are_suggested_with_tables_a_picture_and_commands(place):
+    words = "suggest --store tiny.zarr --out why/picture.png --set view_px=36 --set views=2"
+    code, out, errors = said(words)
+    assert (code, errors) == (0, "")
+    lines = out.splitlines()
+    assert lines[0].split()[:4] == ["patient", "slides", "tiles", "H"]
+    assert [line.split()[0] for line in lines[1:5]] == ["P0", "P1", "P2", "P3"]
+    assert "why/picture.png" in lines
+    assert sum(line.startswith(("Next: medsimclr ", "  or: medsimclr ")) for line in lines) == 3
+    with Image.open(place / "why" / "picture.png") as image:
+        assert min(image.size) > 600
+    result = json.loads(said(f"{words} --json")[1])
+    assert (result["kind"], len(result["groups"]), len(result["next"])) == ("patient", 4, 3)
+    assert result["suggested"]["gain_sigma"] >= result["default"]["gain_sigma"] == 0.2
+    assert any("test patients were looked at" in note for note in result["notes"])

@@ -24,6 +24,7 @@ _FLAGS = {
     "unseen_store",
     "PolicyFitConfig": "policy store out split seed overwrite",
     "PolicyShowConfig": "policy store out view_px seed",
+    "PolicySuggestConfig": "store out split seed",
     "PretrainConfig": "store out epochs batch_size seed device workers start_from policy depth "
     "width selective_kernels view_px temperature micro_batch batch_from find_temperature "
     "dry_run split test_fraction",
