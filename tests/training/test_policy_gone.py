@@ -108,8 +108,8 @@ def test_training_on_says_what_is_missing_and_takes_another_policy(place, comman
 
     with pytest.raises(
         PolicyError,
-        match=r"mine.py:Mine' of the run before cannot be loaded: .*No such file or directory.* Put "
-        r"its file back, or give --policy \(evaluate and heatmap do without\).",
+        match=r"mine.py:Mine' of the run before cannot be loaded: .*No such file or directory.* "
+        r"Put its file back, or give --policy \(evaluate and heatmap do without\).",
     ):
         train(config_class(**settings))
     assert not settings["out"].exists()
