@@ -98,7 +98,7 @@ def _plane(axes: Axes, suggestion: PolicySuggestion, label_of: Mapping[str, str]
 def _dots(axes: Axes, group: StainGroup, *, colour: str, label: str | None) -> None:
     haematoxylin_N, eosin_N, _ = group.amount_N3.T
     haematoxylin, eosin = float(haematoxylin_N.mean()), float(eosin_N.mean())
-    axes.scatter(haematoxylin_N, eosin_N, s=7, color=colour, alpha=0.25, linewidths=0)
+    axes.scatter(haematoxylin_N, eosin_N, s=8, color=colour, alpha=0.45, linewidths=0)
     axes.scatter(haematoxylin, eosin, s=70, color=colour, edgecolors="white", zorder=4)
     if label is not None:
         axes.annotate(
@@ -143,7 +143,7 @@ def _bars(axes: Axes, suggestion: PolicySuggestion) -> None:
     kind, reaches = suggestion.groups.kind, suggestion.reaches
     for position, reach in enumerate(reaches):
         is_suggested = reach.what.endswith("as suggested")
-        axes.barh(position, 100 * reach.covered, color=_SUGGESTED if is_suggested else "#999999")
+        axes.barh(position, 100 * reach.covered, color=_SUGGESTED if is_suggested else _GREY)
         is_long = reach.covered > 0.85
         axes.text(
             100 * reach.covered + (-1 if is_long else 1),
