@@ -212,7 +212,13 @@ def _draw(
         out=out / "pictures" / "policies",
     )
     say("policies show", drawing)
-    sheets = draw_policy_sheets(drawing)
+    # The demo's patients have stains to compare: there is nothing to note.
+    sheets = draw_policy_sheets(drawing, note=lambda reason: None)
+    reached = {
+        str(sheet.reach_path): f"whether {name} reaches the stains of other {sheet.kind}s"
+        for name, sheet in sheets.items()
+        if sheet.reach_path
+    }
     mapping = HeatmapConfig(
         run=finetuning.out,
         store=finetuning.store,
@@ -230,6 +236,7 @@ def _draw(
         f"{out}/evaluation/evaluation.png": "the same as a picture",
         f"{out}/pictures/tiles_{slide_id}.png": "tissue mask and tile grid",
         **{str(sheet.path): f"views of the policy {name}" for name, sheet in sheets.items()},
+        **reached,
         str(mapping.out): "tumour heat map beside the annotation",
     }
 
