@@ -155,8 +155,8 @@ def _compare(config: PolicyCompareConfig, as_json: bool) -> None:
 
 def _suggest(config: PolicySuggestConfig, as_json: bool) -> None:
     from medsimclr.files.output_folder import check_output_file
+    from medsimclr.report.picture_files import save_figure
     from medsimclr.report.policy_suggestion import suggest_policy
-    from medsimclr.report.slide_preview import save_figure
     from medsimclr.report.suggestion_figure import suggestion_figure
     from medsimclr.report.suggestion_table import (
         group_cells,

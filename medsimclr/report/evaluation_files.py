@@ -12,8 +12,9 @@ import numpy.typing as npt
 
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.evaluation.result import Evaluation, to_json
-from medsimclr.files.atomic import output_errors, write_text
+from medsimclr.files.atomic import write_text
 from medsimclr.report.evaluation_figure import evaluation_figure
+from medsimclr.report.picture_files import save_figure
 from medsimclr.store.reader import TileStore
 
 __all__ = ["write_evaluation"]
@@ -49,6 +50,5 @@ def write_evaluation(
         writer.writerow([slide, x, y, names[int(tested.label_N[i])], *figures])
     write_text(out / "predictions.csv", text.getvalue())
     figure = evaluation_figure(evaluation.rows, names, unit=evaluation.unit)
-    with output_errors(out):
-        figure.savefig(out / "evaluation.png", dpi=120)
+    save_figure(figure, out / "evaluation.png")
     write_text(out / "result.json", to_json(evaluation))

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from medsimclr.augment.contract import first_line
 from medsimclr.augment.discovery import installed_policies, load_policy
@@ -20,11 +19,10 @@ from medsimclr.data.stain_groups import GroupKind, StainGroups, stain_groups
 from medsimclr.data.stain_reach import draw_reach, mean_coverage
 from medsimclr.data.tile_index import index_tiles
 from medsimclr.errors import NoInputError, PolicyError
-from medsimclr.files.atomic import output_errors
 from medsimclr.files.output_folder import check_output_folder
 from medsimclr.report.contact_sheet import contact_sheet, strength_sheet
+from medsimclr.report.picture_files import save_figure, save_image
 from medsimclr.report.reach_figure import reach_figure
-from medsimclr.report.slide_preview import save_figure
 from medsimclr.store.reader import TileStore
 
 __all__ = ["PolicySheet", "draw_policy_sheets"]
@@ -85,9 +83,7 @@ def draw_policy_sheets(
     for spec, policy in policies.items():
         sheet_HW3, is_swept = _sheet(tiles_NHW3, policy, config, spec=spec)
         path = config.out / f"{Path(spec.rpartition(':')[0] or spec).stem}.png"
-        with output_errors(config.out):
-            config.out.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(sheet_HW3).save(path)
+        save_image(sheet_HW3, path)
         reach_path, covered = None, None
         if groups is not None:
             reach_path = path.with_stem(f"{path.stem}_reach")

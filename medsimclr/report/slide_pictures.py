@@ -7,7 +7,8 @@ from medsimclr.data.labels import renumber
 from medsimclr.errors import ConfigError
 from medsimclr.files.output_folder import check_output_file
 from medsimclr.report.heatmap import heatmap_figure
-from medsimclr.report.slide_preview import find_slide, save_figure
+from medsimclr.report.picture_files import save_figure
+from medsimclr.report.slide_preview import find_slide
 from medsimclr.training.compute import choose_device
 from medsimclr.training.inference import predict_probabilities
 from medsimclr.training.material import check_tiles_fit, open_material

@@ -3,21 +3,17 @@
 Needs no torch, so that `medsimclr tile --preview` starts and ends quickly.
 """
 
-import io
 from collections.abc import Collection
 from pathlib import Path
 
-from matplotlib.figure import Figure
-
 from medsimclr.errors import ConfigError
-from medsimclr.files.atomic import output_errors, write_bytes
+from medsimclr.report.picture_files import save_figure
 from medsimclr.report.preview import preview_figure
 from medsimclr.store.reader import TileStore
 from medsimclr.store.schema import LEFT_OUT_REASONS
 
-__all__ = ["draw_preview", "draw_previews", "find_slide", "save_figure"]
+__all__ = ["draw_preview", "draw_previews", "find_slide"]
 
-_DPI = 120
 _REASON_NAMES = {
     "tissue": "no tissue",
     "ink": "ink",
@@ -73,19 +69,6 @@ def find_slide(store: TileStore, slide_id: str) -> int:
     if "thumbnail" not in store.slides[index].pictures:
         raise ConfigError(f"slide {slide_id!r} is a set of images and has no overview to draw on.")
     return index
-
-
-def save_figure(figure: Figure, out: Path) -> None:
-    """Write a picture as PNG, whole or not at all; its folder is made where it is not there.
-
-    Raises:
-        OutputError: it cannot be written.
-    """
-    picture = io.BytesIO()
-    figure.savefig(picture, dpi=_DPI, format="png")
-    with output_errors(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(out, picture.getvalue())
 
 
 def _draw(store: TileStore, slide_index: int, out: Path) -> None:

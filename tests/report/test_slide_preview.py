@@ -1,4 +1,3 @@
-import os
 import subprocess
 import sys
 
@@ -67,20 +66,6 @@ def test_previews_show_only_the_slides_asked(tmp_path):
     (drawn,) = draw_previews(store, tmp_path / "previews", only={"slide_1", "not_there"})
     assert drawn == tmp_path / "previews" / "slide_1.png"
     assert list((tmp_path / "previews").iterdir()) == [drawn]
-
-
-def test_a_picture_that_cannot_be_written_whole_leaves_the_earlier_one(tmp_path, monkeypatch):
-    store = TileStore(write_tiny_store(tmp_path / "tiles.zarr", n_patients=1))
-    (picture,) = draw_previews(store, tmp_path)
-    earlier = picture.read_bytes()
-
-    def fail(handle):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(os, "fsync", fail)
-    with pytest.raises(OutputError, match="No space left on device"):
-        draw_previews(store, tmp_path)
-    assert picture.read_bytes() == earlier
 
 
 def test_tile_draws_the_slides_of_its_run_and_no_others(shared_data, tmp_path):
