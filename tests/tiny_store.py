@@ -22,10 +22,12 @@ def write_tiny_store(
     seed: int = 0,
     images_of: ImagesOf | None = None,
     centres: Sequence[str | None] = ("A",),
+    prefix: str = "P",
 ) -> Path:
     """Write a store of one slide per patient; class 1 tiles are striped, class 0 tiles are not.
 
-    `images_of` (number, side, seed) draws other tiles. Centres take their patients in turn.
+    `images_of` (number, side, seed) draws other tiles. Centres take their patients in turn;
+    `prefix` begins the patients' names.
     """
     path.mkdir()
     tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
@@ -52,7 +54,7 @@ def write_tiny_store(
         writer.write_slide(
             facts={
                 "slide_id": f"slide_{patient}",
-                "patient": f"P{patient}",
+                "patient": f"{prefix}{patient}",
                 "centre": centres[patient % len(centres)],
                 "vendor": "synthetic",
                 "mpp": 0.5,

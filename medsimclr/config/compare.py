@@ -24,7 +24,7 @@ class PolicyCompareConfig(CommandConfig):
 
     policies: Annotated[list[str], Argument("POLICIES...")] = Field(default_factory=list)
     """Listed names, file.py:ClassName or file.yaml. A policy that can be fitted is fitted to the
-    training patients of each seed."""
+    training patients of each seed, whatever statistics it has."""
     store: Annotated[Path, Flag()]
     """Tile store with labels of two classes or more."""
     out: Annotated[Path, Flag()]

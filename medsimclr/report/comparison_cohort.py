@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from medsimclr.config.compare import PolicyCompareConfig
-from medsimclr.data.split import Part, draw_fold, require_labels
-from medsimclr.data.tile_index import TileIndex
+from medsimclr.data.split import Part, Split, draw_fold, is_in, require_labels
+from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError
 from medsimclr.training.finetune import label_tiles
 from medsimclr.training.material import Material, open_material
@@ -64,22 +64,44 @@ class Cohort:
         return self.tiles.patient_N, unit_N
 
     def split(self, *, n_folds: int, seed: int) -> dict[str, Part]:
-        """Draw training and test patients; those of the centre never seen are in the test part."""
-        is_seen_N = ~self.is_unseen_N
+        """Draw training and test patients; those of the centre never seen are in the test part.
+
+        Raises:
+            ConfigError: a patient is of the centre never seen and of another.
+            SplitError: there are fewer patients than folds.
+            LabelError: a part lacks labels of two classes.
+        """
         drawn = draw_fold(
-            self.tiles.patient_N[is_seen_N],
-            self.tiles.label_N[is_seen_N],
+            self.tiles.patient_N[~self.is_unseen_N],
+            self.tiles.label_N[~self.is_unseen_N],
             n_folds=n_folds,
             seed=seed,
         )
-        unseen = np.unique(self.tiles.patient_N[~is_seen_N]).tolist()
+        unseen = np.unique(self.tiles.patient_N[self.is_unseen_N]).tolist()
         both = sorted(set(unseen) & drawn.keys())
         if both:
             raise ConfigError(
                 f"--unseen-centre {self.unseen_centre!r} must share no patient with other centres, "
                 f"got {both[0]!r} in both; give such slides one centre in slides.csv."
             )
-        return {**drawn, **dict.fromkeys(unseen, "test")}
+        split: dict[str, Part] = {**drawn, **dict.fromkeys(unseen, "test")}
+        for name, chosen_N in self.parts(split).items():
+            require_labels(self.tiles.label_N[chosen_N], what=f"the {name} tiles of seed {seed}")
+        return split
+
+    def parts(self, split: Split) -> dict[str, npt.NDArray[np.bool_]]:
+        """Return which labelled tiles are "train", "test" and, of the centre so named, "unseen"."""
+        is_labelled_N = self.tiles.label_N >= 0
+        is_train_N = is_in("train", self.tiles.patient_N, split)
+        parts = {
+            "train": is_labelled_N & is_train_N,
+            "test": is_labelled_N & ~is_train_N & ~self.is_unseen_N,
+        }
+        return (
+            parts
+            if self.unseen_centre is None
+            else {**parts, "unseen": is_labelled_N & self.is_unseen_N}
+        )
 
 
 def open_cohort(config: PolicyCompareConfig) -> Cohort:
@@ -117,6 +139,12 @@ def _labelled(material: Material, unseen: Material, classes: list[str]) -> TileI
         raise ConfigError(
             f"--unseen-store must have tiles of {ours.tile_px} px at {ours.mpp} um/px like --store,"
             f" got {theirs.tile_px} px at {theirs.mpp} um/px; tile it again."
+        )
+    both = sorted(set(patients_of(material.store)) & set(patients_of(unseen.store)))
+    if both:
+        raise ConfigError(
+            f"--unseen-store must hold patients that --store does not have, got {both[0]!r} in "
+            f"both ({len(both)} such patients), who would not be unseen; give another store."
         )
     tiles, _ = label_tiles(unseen, None, classes)
     tiles = tiles.select(tiles.label_N >= 0)

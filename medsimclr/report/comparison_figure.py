@@ -38,7 +38,7 @@ def comparison_figure(comparison: Comparison) -> Figure:
     panels[0].set_ylim(len(rows) - 0.5, -0.5)
     figure.supxlabel(
         "Dots: seeds. Diamonds: their mean. Lines: its 95 % interval, which goes on where it "
-        f"reaches the edge. {comparison.budget}.",
+        f"reaches the edge. {comparison.budget}; {len(comparison.seeds)} seed(s).",
         fontsize=8,
     )
     return figure

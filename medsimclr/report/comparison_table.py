@@ -21,6 +21,8 @@ class Comparison:
     """The centre or store of `unseen`."""
     budget: str
     """What every pretraining got, in words."""
+    n_folds: int
+    """Parts that the patients are dealt into."""
 
     @property
     def rows(self) -> list[str]:
@@ -32,10 +34,10 @@ class Comparison:
         values = [getattr(found[row], figure) for found in self.seeds]
         return None if None in values else seed_interval(values)
 
-    def difference(self, row: str, other: str, figure: str) -> SeedInterval:
+    def difference(self, row: str, other: str, figure: str, *, level: float) -> SeedInterval:
         """Return how much higher a figure of a row is than another's, seed by seed."""
         pairs = [(getattr(s[row], figure), getattr(s[other], figure)) for s in self.seeds]
-        return seed_interval([value - reference for value, reference in pairs])
+        return seed_interval([value - reference for value, reference in pairs], level=level)
 
     def figures(self) -> dict[str, str]:
         """Return the figures that there are, with what to call them."""
@@ -82,44 +84,52 @@ def table_cells(comparison: Comparison) -> list[list[str]]:
 
 def comparison_notes(comparison: Comparison) -> list[str]:
     """Return what a reader of the table has to know, and what it settles."""
-    group = comparison.read_from_features
+    n_seeds, group = len(comparison.seeds), comparison.read_from_features
+    chance = comparison.interval(comparison.rows[0], "readable_chance")
     notes = [
-        f"{comparison.budget}. Accuracies are balanced; intervals (95 %) are over the seeds, each "
-        "with its own test patients.",
-        f"{group} readable: how well a linear probe names the {group} from the features; lower is "
-        "better.",
+        f"{comparison.budget}; {n_seeds} seed(s), each tested on the next of {comparison.n_folds} "
+        "parts of the patients. Accuracies are balanced; intervals (95 %) are over the seeds, "
+        "whose training patients overlap.",
     ]
-    trained = [row for row in comparison.rows if row not in (RANDOM, COLOUR)]
-    ranked = sorted(trained, key=lambda row: -_mean(comparison, row))
-    if len(comparison.seeds) < 2:
+    if chance is not None:
+        notes.append(
+            f"{group} readable: how well a linear probe names the {group} from the features; lower "
+            f"is better, guessing gives {chance.mean:.3f}."
+        )
+    if "auroc" not in comparison.figures():
+        notes.append("AUROC is left out: with some seed the test patients lack a class.")
+    if n_seeds < 2:
         return [*notes, "One seed settles nothing: give --seeds 3 or more."]
-    for row in ranked[1:]:
-        notes.append(_paired(comparison, ranked[0], row))
-    best = comparison.difference(ranked[0], RANDOM, _decisive(comparison))
-    if best.low is not None and best.low <= 0:
-        notes.append(f"{ranked[0]} is not shown to beat the {RANDOM}: nothing may be learned here.")
-    return notes
+    return [*notes, *_verdicts(comparison)]
 
 
-def _decisive(comparison: Comparison) -> str:
-    return "auroc" if "auroc" in comparison.figures() else "linear"
+def _verdicts(comparison: Comparison) -> list[str]:
+    """Compare the best row with every other, at a level for as many comparisons."""
+    deciding = "auroc" if "auroc" in comparison.figures() else "linear"
+    trained = [row for row in comparison.rows if row not in (RANDOM, COLOUR)]
 
+    def mean(row: str) -> float:
+        interval = comparison.interval(row, deciding)
+        assert interval is not None, (row, deciding)
+        return interval.mean
 
-def _mean(comparison: Comparison, row: str) -> float:
-    interval = comparison.interval(row, _decisive(comparison))
-    assert interval is not None
-    return interval.mean
-
-
-def _paired(comparison: Comparison, best: str, row: str) -> str:
-    name = comparison.figures()[_decisive(comparison)]
-    found = comparison.difference(best, row, _decisive(comparison))
-    assert found.low is not None
-    verdict = "better" if found.low > 0 else "not shown to be better"
-    return (
-        f"{name}: {best} is {verdict} than {row} by {found.mean:+.3f} ({found.low:+.3f} to "
-        f"{found.high:+.3f}), seed by seed."
-    )
+    best, *others = sorted(trained, key=lambda row: -mean(row))
+    rivals = [*others, RANDOM, COLOUR]
+    verdicts = []
+    for rival in rivals:
+        found = comparison.difference(best, rival, deciding, level=1 - 0.05 / len(rivals))
+        assert found.low is not None
+        is_shown = "ahead of" if found.low > 0 else "not shown to be ahead of"
+        verdicts.append(
+            f"{best} is {is_shown} {rival}: {found.mean:+.3f} ({found.low:+.3f} to "
+            f"{found.high:+.3f})"
+        )
+    return [
+        f"{best} is the best of {len(trained)} row(s) by {comparison.figures()[deciding]}, chosen "
+        "by these very figures. Its lead, seed by seed, with intervals for "
+        f"{len(rivals)} comparisons at once:",
+        *verdicts,
+    ]
 
 
 def _cell(interval: SeedInterval | None) -> str:

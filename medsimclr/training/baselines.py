@@ -18,7 +18,7 @@ from medsimclr.config.finetune import FinetuneConfig
 from medsimclr.data.tile_index import TileIndex
 from medsimclr.errors import IntegrityError, NoInputError
 from medsimclr.evaluation.colour_statistics import colour_features
-from medsimclr.evaluation.linear_probe import fit_linear
+from medsimclr.evaluation.frozen_figures import Features, probe_of
 from medsimclr.store.reader import TileStore
 from medsimclr.training.finetune import finetune
 from medsimclr.training.inference import encode, predict_probabilities
@@ -167,8 +167,5 @@ def _probe(
     n_classes: int,
     seed: int,
 ) -> Probabilities:
-    _, groups_N = np.unique(labelled.patient_N, return_inverse=True)
-    probe = fit_linear(
-        labelled_features_ND, labelled.label_N, n_classes=n_classes, groups_N=groups_N, seed=seed
-    )
-    return probe.predict_proba(test_features_ND)
+    train = Features(labelled_features_ND, labelled.label_N, labelled.patient_N)
+    return probe_of(train, n_classes=n_classes, seed=seed).predict_proba(test_features_ND)

@@ -3,15 +3,19 @@
 import csv
 import json
 import tomllib
-from dataclasses import fields
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from augment_policies import geometry
 from medsimclr.config.compare import PolicyCompareConfig
-from medsimclr.data.split import read_split
+from medsimclr.data.split import draw_fold, read_split
 from medsimclr.errors import ConfigError, LabelError
 from medsimclr.report import comparison_runs
 from medsimclr.report.compare import compare_policies
+from medsimclr.report.comparison_cohort import open_cohort
 from medsimclr.report.comparison_table import comparison_notes, table_cells
 from tests.tiny_store import write_tiny_store
 
@@ -46,6 +50,10 @@ def compared(store, tmp_path_factory):
     return compare_policies(configured(store, out, unseen_centre="C")), out
 
 
+def _fold(cohort, seed):
+    return draw_fold(cohort.tiles.patient_N, cohort.tiles.label_N, n_folds=3, seed=seed)
+
+
 def _no_training(*args, **kwargs):
     raise AssertionError("trained again")
 
@@ -65,7 +73,7 @@ def test_every_row_has_every_figure_and_the_baselines_come_last(compared):
     assert [row[0] for row in rows] == comparison.rows
     assert (out / "comparison.png").read_bytes().startswith(b"\x89PNG")
     record = json.loads((out / "comparison.json").read_bytes())
-    assert record["notes"] == comparison_notes(comparison)
+    assert record["rows"]["none"]["seeds"][1] == asdict(comparison.seeds[1]["none"])
 
 
 def test_colour_statistics_see_the_stripes_of_this_store(compared):
@@ -143,14 +151,16 @@ def test_a_policy_that_can_be_fitted_is_fitted_to_the_training_patients(store, t
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(comparison_runs, "fit_policy", noted)
-        compare_policies(configured(store, out, policies=["rand_stain_na"], seeds=1))
+        variant = {"policy": "rand_stain_na", "policy_options": {"spaces": ["lab"]}}
+        variants = {"lab": variant}
+        compare_policies(configured(store, out, policies=[], variants=variants, seeds=1))
     split = read_split(out / "splits" / "0.csv")
-    assert seen == [{patient for patient, part in split.items() if part == "train"}]
-    fitted = tomllib.loads((out / "fitted" / "rand_stain_na-0.toml").read_text(encoding="utf-8"))
-    run = tomllib.loads(
-        (out / "runs" / "rand_stain_na-0" / "config.toml").read_text(encoding="utf-8")
-    )
-    assert run["policy_options"] == fitted["policy_options"]
+    trained = {patient for patient, part in split.items() if part == "train"}
+    assert seen == [trained]
+    run = tomllib.loads((out / "runs" / "lab-0" / "config.toml").read_text(encoding="utf-8"))
+    assert set(run["policy_fitted_on"]) == trained
+    assert run["policy_options"]["spaces"] == ["lab"]
+    assert "statistics" in run["policy_options"]
 
 
 def test_a_variant_is_a_row_with_settings_of_its_own(store, tmp_path):
@@ -163,10 +173,68 @@ def test_a_variant_is_a_row_with_settings_of_its_own(store, tmp_path):
 
 
 def test_another_store_is_tested_on_apart(store, tmp_path):
-    other = write_tiny_store(tmp_path / "other.zarr", n_patients=2, seed=5)
+    other = write_tiny_store(tmp_path / "other.zarr", n_patients=2, seed=5, prefix="Q")
     config = configured(store, tmp_path / "out", unseen_store=other, seeds=1, policies=["none"])
     comparison = compare_policies(config)
     assert comparison.seeds[0]["colour statistics"].unseen == 1
+
+
+def test_a_store_of_the_same_patients_is_not_unseen(store, tmp_path):
+    other = write_tiny_store(tmp_path / "other.zarr", n_patients=2, seed=5)
+    with pytest.raises(ConfigError, match=r"--unseen-store must hold patients .* got 'P0' in both"):
+        compare_policies(configured(store, tmp_path / "out", unseen_store=other))
+
+
+def test_other_test_patients_are_refused_and_the_old_split_stays(compared, store, monkeypatch):
+    _, out = compared
+    before = (out / "splits" / "0.csv").read_bytes()
+    monkeypatch.setattr(comparison_runs, "pretrain", _no_training)
+    with pytest.raises(ConfigError, match="holds a comparison with other test patients"):
+        compare_policies(configured(store, out, unseen_centre="C", folds=4))
+    assert (out / "splits" / "0.csv").read_bytes() == before
+
+
+def test_an_edited_policy_is_not_given_the_figures_of_before(store, tmp_path, monkeypatch):
+    policy = tmp_path / "my_lab.py"
+    text = (Path(geometry.__file__)).read_text(encoding="utf-8")
+    policy.write_text(text, encoding="utf-8")
+    spec = f"{policy}:GeometryPolicy"
+    config = configured(store, tmp_path / "out", policies=[spec], seeds=1)
+    compare_policies(config)
+    policy.write_text(text.replace("symmetry_p: float = 1.0", "symmetry_p: float = 0.5"))
+    monkeypatch.setattr(comparison_runs, "pretrain", _no_training)
+    with pytest.raises(ConfigError, match=r"of another comparison \(policy: "):
+        compare_policies(config)
+
+
+def test_slides_without_a_centre_are_no_centre(tmp_path):
+    folder = tmp_path / "tiny.zarr"
+    store = write_tiny_store(folder, n_patients=12, tiles_per_patient=8, centres=("A", "B", None))
+    comparison = compare_policies(configured(store, tmp_path / "out", seeds=1, policies=["none"]))
+    assert comparison.read_from_features == "centre"
+    assert comparison.seeds[0]["none"].readable_chance == 0.5
+
+
+def test_a_part_that_lacks_a_class_is_found_before_anything_is_trained(tmp_path, monkeypatch):
+    """Two patients of class 1 and three folds: one seed's test patients have class 0 alone."""
+
+    def of_one_class(n_tiles, tile_px, seed):
+        return np.full((n_tiles, tile_px, tile_px, 3), 200, np.uint8)
+
+    store = write_tiny_store(tmp_path / "tiny.zarr", images_of=of_one_class)
+    monkeypatch.setattr(comparison_runs, "pretrain", _no_training)
+    cohort = open_cohort(configured(store, tmp_path / "out"))
+    label_N = np.where(np.isin(cohort.tiles.patient_N, ["P0", "P1"]), 1, 0)
+    cohort = replace(cohort, tiles=replace(cohort.tiles, label_N=label_N))
+    lacking = next(
+        seed
+        for seed in range(3)
+        if not {"P0", "P1"} & {p for p, part in _fold(cohort, seed).items() if part == "test"}
+    )
+    with pytest.raises(
+        LabelError, match=r"the test tiles of seed \d must have labels of at least 2"
+    ):
+        cohort.split(n_folds=3, seed=lacking)
 
 
 def test_patients_are_read_where_centres_are_unknown(tmp_path):
@@ -186,6 +254,16 @@ def test_patients_are_read_where_centres_are_unknown(tmp_path):
         ({"policies": []}, ConfigError, "needs a policy or more to compare, got none"),
         ({"pretrain": {"depht": 18}}, ConfigError, "depht"),
         ({"variants": {"x": {"policy": "simclr", "depth": 19}}}, ConfigError, "depth"),
+        (
+            {"variants": {"random encoder": {"policy": "none"}}},
+            ConfigError,
+            "names of their own, got 'random encoder' beside 'random encoder'",
+        ),
+        (
+            {"variants": {"a b": {"policy": "none"}, "a_b": {"policy": "none"}}},
+            ConfigError,
+            "got 'a_b' beside 'a b'",
+        ),
     ],
 )
 def test_what_does_not_fit_is_said_before_anything_is_written(
@@ -211,7 +289,7 @@ def test_rows_that_could_not_be_compared_are_refused(tmp_path, changes, sentence
         configured(tmp_path, tmp_path, **changes)
 
 
-def test_a_store_without_labels_is_refused(tmp_path, monkeypatch):
+def test_a_store_of_one_class_is_refused(tmp_path):
     store = write_tiny_store(tmp_path / "tiny.zarr", tiles_per_patient=1)
     with pytest.raises(LabelError, match="at least 2 classes"):
         compare_policies(configured(store, tmp_path / "out"))
