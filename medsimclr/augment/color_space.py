@@ -21,7 +21,7 @@ import numpy as np
 import stringzilla
 from numpy.typing import NDArray
 
-from medsimclr.augment.stain import HED_TO_OD, KEPT_OD, OD_OF_LEVEL
+from medsimclr.augment.stain import HED_TO_OD, KEPT_OD, OD_OF_LEVEL, OD_TO_HED
 
 __all__ = ["ColorSpace", "change_channels", "from_space", "tissue_mask", "to_space"]
 
@@ -34,7 +34,6 @@ _BRIGHTEST_OF_LEVEL = np.round(255.0 * np.exp(-KEPT_OD * OD_OF_LEVEL)).astype(np
 # that are a third glass, its density is 0.15 to 0.21 (10th to 90th percentile).
 _GLASS_OD, _TISSUE_OD = 0.20, 0.32
 _TO_PRESENCE = np.array([[1 / 3, 1 / 3, 1 / 3, -_GLASS_OD]]) / (_TISSUE_OD - _GLASS_OD)
-_FROM_OD = np.linalg.inv(HED_TO_OD)
 _FIRST_HUE = 120.0
 
 # IEC 61966-2-1: XYZ under D65, each relative to white; CIE 1976: L, a, b from their cube roots.
@@ -67,7 +66,7 @@ def to_space(image_HW3: NDArray[np.uint8], space: ColorSpace) -> NDArray[np.floa
     """Return the three channels of a tile in a colour space."""
     if space == "hed":
         od_HW3 = cv2.LUT(image_HW3, _OD_OF_LEVEL)
-        return np.asarray(cv2.transform(od_HW3, _FROM_OD.T), dtype=np.float32)
+        return np.asarray(cv2.transform(od_HW3, OD_TO_HED.T), dtype=np.float32)
     if space == "lab":
         xyz_HW3 = cv2.transform(cv2.LUT(image_HW3, _LINEAR_OF_LEVEL), _TO_XYZ)
         roots_HW3 = cv2.exp(cv2.log(xyz_HW3) / np.float32(3.0))

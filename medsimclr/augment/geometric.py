@@ -7,11 +7,14 @@ tile, can be compared pixel by pixel.
 import copy
 
 import albumentations as A
+import cv2
+import numpy as np
+from numpy.typing import NDArray
 
 from medsimclr.augment.crop import Crop
 from medsimclr.augment.transforms import SquareSymmetries
 
-__all__ = ["is_geometric", "without_geometry"]
+__all__ = ["is_geometric", "resize_whole", "without_geometry"]
 
 _GEOMETRIC_MODULES = (
     "albumentations.augmentations.crops.",
@@ -40,6 +43,12 @@ def without_geometry(compose: A.BaseCompose) -> A.BaseCompose:
     copied = copy.copy(compose)
     copied.transforms = [_still(transform) for transform in compose.transforms]
     return copied
+
+
+def resize_whole(tile_HW3: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:
+    """Resize a whole tile to the side of a view, for views without geometry; it need not be square."""
+    view_VV3 = cv2.resize(tile_HW3, (view_px, view_px), interpolation=cv2.INTER_AREA)
+    return np.asarray(view_VV3, dtype=np.uint8)
 
 
 def _still(transform: A.BasicTransform | A.BaseCompose) -> A.BasicTransform | A.BaseCompose:

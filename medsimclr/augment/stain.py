@@ -13,8 +13,9 @@ Where we differ:
 - Background stays background. An offset added everywhere would tint the glass beside the tissue, so
   in each channel it is scaled by the presence of stain, which rises linearly with the channel's
   density from 0 at GLASS_OD to 1 at TISSUE_OD, around Macenko's threshold of 0.15 (2009).
-- Nothing is bleached: neither shift nor matrix takes more than half of a channel's density. Without
-  this limit 0.2 to 6 % of the tissue pixels of three real sets became white in a channel.
+- Nothing is bleached: neither shift nor matrix takes more than half of a channel's density, so that
+  both together leave a quarter at least. Without this limit 0.2 to 6 % of the tissue pixels of
+  three real sets became white in a channel.
 - Negative concentrations are kept: clipping them would change the image at zero strength.
 
 Densities are counts of 16 bits, each 9.5e-5: that costs less than 0.1 grey levels at the strengths
@@ -37,6 +38,7 @@ __all__ = [
     "HED_TO_OD",
     "KEPT_OD",
     "OD_OF_LEVEL",
+    "OD_TO_HED",
     "TISSUE_OD",
     "change_density",
     "jitter_stain",
@@ -52,6 +54,9 @@ HED_TO_OD: NDArray[np.float64] = np.array(
 )
 """Optical density of R, G, B (columns) for one unit of H, E and residual (rows; DAB's vector)."""
 
+OD_TO_HED: NDArray[np.float64] = np.asarray(np.linalg.inv(HED_TO_OD), dtype=np.float64)
+"""Units of H, E and residual (columns) for one of optical density of R, G, B (rows)."""
+
 GLASS_OD = 0.05
 """Optical density up to which a channel is glass. Chosen here: glass is rarely quite white."""
 
@@ -59,12 +64,11 @@ TISSUE_OD = 0.25
 """Optical density from which a channel is wholly stained. Chosen here."""
 
 KEPT_OD = 0.5
-"""Least fraction of a channel's optical density that any change leaves. Chosen here."""
+"""Least fraction of a channel's optical density that a shift leaves, and a matrix of the rest.
+Chosen here."""
 
 OD_OF_LEVEL: NDArray[np.float64] = -np.log(np.maximum(np.arange(256), 1) / 255.0)
 """Optical density of the 256 grey levels."""
-
-_OD_TO_HED = np.linalg.inv(HED_TO_OD)
 
 
 def presence_of_od(od: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,7 +111,7 @@ def jitter_stain(
     assert len(gain_HED) == len(offset_HED) == 3, (gain_HED, offset_HED)
     if all(gain == 1.0 for gain in gain_HED) and not any(offset_HED):
         return image_HW3.copy()
-    matrix = np.dot(_OD_TO_HED * gain_HED, HED_TO_OD)
+    matrix = np.dot(OD_TO_HED * gain_HED, HED_TO_OD)
     shift_RGB = np.dot(offset_HED, HED_TO_OD)
     return change_density(image_HW3, matrix=matrix, shift_RGB=shift_RGB, lookup=lookup)
 

@@ -11,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medsimclr.augment.macenko import tissue_density
-from medsimclr.augment.stain import HED_TO_OD
+from medsimclr.augment.stain import OD_TO_HED
 
 __all__ = ["mean_amounts", "stain_quantiles"]
 
-_OD_TO_HED = np.linalg.inv(HED_TO_OD)
 _TISSUE_FRACTION_MIN = 0.05
 _PIXELS = 2048
 # The outermost twentieths are debris, folds and the blur of edges.
@@ -35,7 +34,7 @@ def mean_amounts(tiles_NHW3: NDArray[np.uint8]) -> NDArray[np.float64]:
         pixels_N3 = tile_HW3[::step, ::step].reshape(-1, 3)
         od_T3 = tissue_density(pixels_N3)
         if len(od_T3) >= max(1.0, _TISSUE_FRACTION_MIN * len(pixels_N3)):
-            amounts_N3[row] = od_T3.mean(axis=0) @ _OD_TO_HED
+            amounts_N3[row] = od_T3.mean(axis=0) @ OD_TO_HED
     return amounts_N3
 
 
@@ -45,5 +44,5 @@ def stain_quantiles(pixels_N3: NDArray[np.uint8]) -> NDArray[np.float64]:
     Args:
         pixels_N3: pixels, at least one of tissue.
     """
-    amounts_T3 = tissue_density(pixels_N3) @ _OD_TO_HED
+    amounts_T3 = tissue_density(pixels_N3) @ OD_TO_HED
     return np.asarray(np.percentile(amounts_T3, _PERCENTS_Q, axis=0))

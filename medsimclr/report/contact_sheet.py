@@ -8,12 +8,11 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-from medsimclr.augment.geometric import without_geometry
+from medsimclr.augment.geometric import resize_whole, without_geometry
 from medsimclr.augment.policy import AugmentationPolicy, apply_seeded
 
 if TYPE_CHECKING:
@@ -49,7 +48,7 @@ def contact_sheet(
         seed: views are drawn from (seed, group, tile, view).
     """
     groups = [
-        ("tile", [[_shown(tile_HW3, view_px)] for tile_HW3 in tiles_NHW3]),
+        ("tile", [[resize_whole(tile_HW3, view_px)] for tile_HW3 in tiles_NHW3]),
         ("contrastive views", _views(tiles_NHW3, policy.contrastive(view_px), n_views, (seed, 0))),
         ("supervised views", _views(tiles_NHW3, policy.supervised(view_px), n_views, (seed, 1))),
     ]
@@ -78,7 +77,7 @@ def strength_sheet(
         n_views: views per tile and strength.
         seed: views are drawn from (seed, 0, tile, view), as on the contact sheet.
     """
-    shown_NVV3 = np.stack([_shown(tile_HW3, view_px) for tile_HW3 in tiles_NHW3])
+    shown_NVV3 = np.stack([resize_whole(tile_HW3, view_px) for tile_HW3 in tiles_NHW3])
     composes = {strength: policy.contrastive(view_px) for strength, policy in policies.items()}
     swept = {
         strength: _views(shown_NVV3, without_geometry(compose), n_views, (seed, 0))
@@ -134,9 +133,3 @@ def _are_all(views: _Rows, tiles_NVV3: NDArray[np.uint8]) -> bool:
         for row, tile_VV3 in zip(views, tiles_NVV3, strict=True)
         for view_VV3 in row
     )
-
-
-def _shown(tile_HW3: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:
-    """Resize a whole tile to the side of a view; it need not be square."""
-    shown_HW3 = cv2.resize(tile_HW3, (view_px, view_px), interpolation=cv2.INTER_AREA)
-    return np.asarray(shown_HW3, dtype=np.uint8)
