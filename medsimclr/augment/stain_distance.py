@@ -2,7 +2,7 @@
 
     typical    quantiles of each amount of stain, averaged over the groups
     gap        amount of a group = gain * (typical amount + offset), fitted to the quantiles
-    strength   largest |gain - 1| and |offset| of 9 in 10 groups
+    strength   |gain - 1| and |offset| of equal rank, the least that 9 in 10 groups are both within
 
 Groups hold different tissue, so that a gap is one of stain only as far as tissue is alike: many
 tiles of a group bring that about, one field of a patient does not.
@@ -18,10 +18,10 @@ from numpy.typing import NDArray
 
 from medsimclr.augment.macenko import PUBLISHED_HE, SlideStain
 
-__all__ = ["StainGap", "gap_strengths", "stain_gaps", "vector_angles"]
+__all__ = ["StainGap", "gap_strengths", "n_spanned", "stain_gaps", "vector_angles"]
 
 _GAIN_RANGE = (0.5, 2.0)
-_SPANNED_SHARE = 0.9
+_ONE_BEYOND_IN = 10
 _Three = tuple[float, float, float]
 
 
@@ -64,15 +64,22 @@ def gap_strengths(gaps: Sequence[StainGap]) -> tuple[float, float]:
     """Return half widths of gain and offset that lead from typical staining to 9 in 10 groups.
 
     Args:
-        gaps: at least one; of fewer than 11 groups all are spanned.
+        gaps: at least one.
     """
+    n_within = n_spanned(len(gaps))
     gain_G = np.array([max(abs(gain - 1.0) for gain in gap.gain) for gap in gaps])
     offset_G = np.array([max(abs(offset) for offset in gap.offset) for gap in gaps])
-    gain, offset = (
-        float(np.quantile(values_G, _SPANNED_SHARE, method="higher"))
-        for values_G in (gain_G, offset_G)
+    ranked = zip(np.sort(gain_G).tolist(), np.sort(offset_G).tolist(), strict=True)
+    return next(
+        (gain, offset)
+        for gain, offset in ranked
+        if ((gain_G <= gain) & (offset_G <= offset)).sum() >= n_within
     )
-    return gain, offset
+
+
+def n_spanned(n_groups: int) -> int:
+    """Return how many of some groups strengths must span: 9 in 10, all of 10 or fewer."""
+    return n_groups - (n_groups - 1) // _ONE_BEYOND_IN
 
 
 def vector_angles(stains: Sequence[SlideStain | None]) -> list[tuple[float, float] | None]:

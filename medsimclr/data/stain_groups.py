@@ -4,10 +4,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medsimclr.augment.geometric import resize_whole
 from medsimclr.augment.macenko import tissue_density
 from medsimclr.augment.stain_amount import mean_amounts
 from medsimclr.data.policy_fit import spread_rows
@@ -20,6 +20,7 @@ __all__ = ["GroupKind", "StainGroup", "StainGroups", "stain_groups"]
 GroupKind = Literal["centre", "patient", "slide"]
 
 _GROUPS_MAX = 24
+_NAMES_MAX = 8
 _PIXELS_OF_TILE = 2048
 _TISSUE_PIXELS_MIN = 200
 _DARK_SHARE = 0.5
@@ -48,8 +49,32 @@ class StainGroups:
 
     kind: GroupKind
     groups: tuple[StainGroup, ...]
-    n_left_out: int
-    """Groups that were not looked at: those with the fewest tiles, or without tissue."""
+    n_smaller: int
+    """Groups that were not looked at, since 24 others have more tiles."""
+    without_tissue: tuple[str, ...]
+    """Names of groups whose tiles show no stained tissue, or that have no tile."""
+    without_group: tuple[str, ...]
+    """Names of slides whose centre or patient is not known."""
+
+    def left_out_notes(self) -> list[str]:
+        """Say who is not compared, and why."""
+        notes = []
+        if self.n_smaller:
+            notes.append(
+                f"{_GROUPS_MAX} {self.kind}s with the most tiles were looked at, {self.n_smaller} "
+                "others left out."
+            )
+        if self.without_tissue:
+            notes.append(
+                f"{len(self.without_tissue)} {self.kind}s without stained tissue are left out: "
+                f"{_listed(self.without_tissue)}."
+            )
+        if self.without_group:
+            notes.append(
+                f"{len(self.without_group)} slides are left out, whose {self.kind} is not known: "
+                f"{_listed(self.without_group)}."
+            )
+        return notes
 
 
 def stain_groups(
@@ -62,7 +87,7 @@ def stain_groups(
 ) -> StainGroups:
     """Read tiles of every centre, or of every patient or slide, of at most 24 with the most tiles.
 
-    Slides without a centre are left out where others have one. One group at a time is in memory at
+    Slides without a centre are left out where others know two. One group at a time is in memory at
     full size.
 
     Args:
@@ -81,38 +106,39 @@ def stain_groups(
         raise NoInputError(
             f"{where} must hold stained slides to compare their stains, got natural images."
         )
-    kind, slides_of = _grouped(store, slide_indices, where=where)
+    kind, slides_of, without_group = _grouped(store, slide_indices, where=where)
     sizes = {
         name: sum(store.slides[index].n_tiles for index in indices)
         for name, indices in slides_of.items()
     }
     largest = sorted(sorted(sizes, key=lambda name: (-sizes[name], name))[:_GROUPS_MAX])
-    groups, is_dark = [], []
+    groups, is_dark, without_tissue = [], [], []
     for number, name in enumerate(largest):
         if sizes[name] == 0:
+            without_tissue.append(name)
             continue
         tiles_NHW3 = _read(store, slides_of[name], n_tiles=n_tiles, seed=(seed, number))
         pixels_P3 = _pixels(tiles_NHW3)
         is_dark.append(float((pixels_P3.mean(axis=1) < _DARK_LEVEL).mean()) > _DARK_SHARE)
-        tiles_NVV3 = np.stack([_shown(tile_HW3, view_px) for tile_HW3 in tiles_NHW3])
-        amount_N3 = mean_amounts(tiles_NVV3)
-        has_tissue_N = np.isfinite(amount_N3).all(axis=1)
-        if has_tissue_N.any() and len(tissue_density(pixels_P3)) >= _TISSUE_PIXELS_MIN:
-            group = StainGroup(
-                name=name,
-                n_slides=len(slides_of[name]),
-                tiles_NVV3=tiles_NVV3[has_tissue_N],
-                amount_N3=amount_N3[has_tissue_N],
-                pixels_P3=pixels_P3,
-            )
+        group = _group(name, tiles_NHW3, pixels_P3, n_slides=len(slides_of[name]), view_px=view_px)
+        if group is None:
+            without_tissue.append(name)
+        else:
             groups.append(group)
     _check(groups, is_dark, kind=kind, where=where)
-    return StainGroups(kind, tuple(groups), n_left_out=len(slides_of) - len(groups))
+    return StainGroups(
+        kind=kind,
+        groups=tuple(groups),
+        n_smaller=len(slides_of) - len(largest),
+        without_tissue=tuple(without_tissue),
+        without_group=tuple(without_group),
+    )
 
 
 def _grouped(
     store: TileStore, slide_indices: Sequence[int], *, where: str
-) -> tuple[GroupKind, dict[str, list[int]]]:
+) -> tuple[GroupKind, dict[str, list[int]], list[str]]:
+    """Return what the groups are, the slides of each, and the names of slides that are in none."""
     is_patient_known = any(slide.patient for slide in store.slides)
     names_of: dict[GroupKind, list[str | None]] = {
         "centre": [slide.centre for slide in store.slides],
@@ -121,15 +147,41 @@ def _grouped(
     }
     for kind, names in names_of.items():
         slides_of: dict[str, list[int]] = {}
+        without_group: list[str] = []
         for index in slide_indices:
             name = names[index]
             if name is not None:
                 slides_of.setdefault(name, []).append(index)
+            else:
+                without_group.append(store.slides[index].slide_id)
         if len(slides_of) > 1:
-            return kind, slides_of
+            return kind, slides_of, without_group
     raise NoInputError(
         f"{where} must hold at least 2 slides to compare their stains, got {len(slide_indices)}; "
         "tile more slides, of several centres if you can, with a centre column in slides.csv."
+    )
+
+
+def _group(
+    name: str,
+    tiles_NHW3: NDArray[np.uint8],
+    pixels_P3: NDArray[np.uint8],
+    *,
+    n_slides: int,
+    view_px: int,
+) -> StainGroup | None:
+    """Keep the tiles with tissue; None where there is next to none."""
+    tiles_NVV3 = np.stack([resize_whole(tile_HW3, view_px) for tile_HW3 in tiles_NHW3])
+    amount_N3 = mean_amounts(tiles_NVV3)
+    has_tissue_N = np.isfinite(amount_N3).all(axis=1)
+    if not has_tissue_N.any() or len(tissue_density(pixels_P3)) < _TISSUE_PIXELS_MIN:
+        return None
+    return StainGroup(
+        name=name,
+        n_slides=n_slides,
+        tiles_NVV3=tiles_NVV3[has_tissue_N],
+        amount_N3=amount_N3[has_tissue_N],
+        pixels_P3=pixels_P3,
     )
 
 
@@ -165,6 +217,5 @@ def _pixels(tiles_NHW3: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return pixels_NP3[:, ::step].reshape(-1, 3)
 
 
-def _shown(tile_HW3: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:
-    shown_VV3 = cv2.resize(tile_HW3, (view_px, view_px), interpolation=cv2.INTER_AREA)
-    return np.asarray(shown_VV3, dtype=np.uint8)
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:_NAMES_MAX]) + (", ..." if len(names) > _NAMES_MAX else "")

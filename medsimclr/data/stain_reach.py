@@ -6,7 +6,10 @@ tile of another centre is covered if it lies there. The same without the policy,
 tiles themselves, says what the tissue alone covers. All is averaged over the centres, each being
 the training once and each tile of another centre counting alike.
 
-Shapes: N = tiles of a group, V = views, 3 = haematoxylin, eosin, residual.
+A view without tissue has no stain: it widens no region, and counts as a stain that no group has.
+
+Shapes: N = tiles of a group or their views, VV = sides of a view; 3 = haematoxylin, eosin,
+residual.
 """
 
 from collections.abc import Sequence
@@ -21,7 +24,7 @@ from medsimclr.augment.stain_amount import mean_amounts
 from medsimclr.data.stain_groups import StainGroup
 from medsimclr.data.stain_region import StainRegion, stain_region
 
-__all__ = ["StainReach", "draw_reach", "mean_coverage", "mean_outside"]
+__all__ = ["StainReach", "draw_reach", "lost_note", "mean_coverage", "mean_outside"]
 
 
 @dataclass(frozen=True)
@@ -32,20 +35,23 @@ class StainReach:
     views_NVV3: NDArray[np.uint8]
     """Views with tissue, in their own colours and the tile's geometry."""
     view_amount_N3: NDArray[np.float64]
+    view_tile_N: NDArray[np.int64]
+    """Of which of the group's tiles each of these views is."""
+    n_lost: int
+    """Further views, those without tissue."""
     other_amount_N3: NDArray[np.float64]
 
     @property
     def region_before(self) -> StainRegion:
         """Where 95 % of this group's tiles lie."""
-        tiles_N3 = self.group.amount_N3
-        return stain_region(tiles_N3[:, :2], n_tiles=len(tiles_N3))
+        return stain_region(self.group.amount_N3[:, :2])
 
     @property
-    def region_after(self) -> StainRegion:
-        """Where 95 % of this group's views lie; where its tiles do, if no view kept its stain."""
+    def region_after(self) -> StainRegion | None:
+        """Where 95 % of this group's views lie; None if none has tissue."""
         if len(self.view_amount_N3) == 0:
-            return self.region_before
-        return stain_region(self.view_amount_N3[:, :2], n_tiles=len(self.group.amount_N3))
+            return None
+        return stain_region(self.view_amount_N3[:, :2], tile_N=self.view_tile_N)
 
     @property
     def covered_before(self) -> float:
@@ -55,7 +61,15 @@ class StainReach:
     @property
     def covered_after(self) -> float:
         """Share of the other groups' tiles where 95 % of this group's views lie."""
-        return float(self.region_after.holds(self.other_amount_N3[:, :2]).mean())
+        return float(self.is_covered_N.mean())
+
+    @property
+    def is_covered_N(self) -> NDArray[np.bool_]:
+        """Which of the other groups' tiles lie where 95 % of this group's views do."""
+        region = self.region_after
+        if region is None:
+            return np.zeros(len(self.other_amount_N3), dtype=bool)
+        return region.holds(self.other_amount_N3[:, :2])
 
 
 def draw_reach(
@@ -89,10 +103,14 @@ def draw_reach(
         has_tissue_N = np.isfinite(amount_N3).all(axis=1)
         reaches.append(
             StainReach(
-                group,
-                views_NVV3[has_tissue_N],
-                amount_N3[has_tissue_N],
-                np.concatenate([other.amount_N3 for other in groups if other is not group]),
+                group=group,
+                views_NVV3=views_NVV3[has_tissue_N],
+                view_amount_N3=amount_N3[has_tissue_N],
+                view_tile_N=np.arange(len(amount_N3))[has_tissue_N] // n_views,
+                n_lost=int((~has_tissue_N).sum()),
+                other_amount_N3=np.concatenate(
+                    [other.amount_N3 for other in groups if other is not group]
+                ),
             )
         )
     return reaches
@@ -108,9 +126,21 @@ def mean_coverage(reaches: Sequence[StainReach]) -> tuple[float, float]:
 def mean_outside(reaches: Sequence[StainReach]) -> float:
     """Return the mean share of views whose stain is none of any group's: beyond 95 % of all tiles.
 
-    Without a policy it is about 5 %.
+    Without a policy it is about 5 %. Views without tissue are among them.
     """
     every_N3 = np.concatenate([reach.group.amount_N3 for reach in reaches])
-    region = stain_region(every_N3[:, :2], n_tiles=len(every_N3))
-    outside = [1.0 - region.holds(reach.view_amount_N3[:, :2]).mean() for reach in reaches]
-    return float(np.mean(outside))
+    region = stain_region(every_N3[:, :2])
+    within = [
+        region.holds(reach.view_amount_N3[:, :2]).sum() / (len(reach.view_amount_N3) + reach.n_lost)
+        for reach in reaches
+    ]
+    return float(1.0 - np.mean(within))
+
+
+def lost_note(reaches: Sequence[StainReach]) -> str | None:
+    """Say how many views have no tissue; None where all have."""
+    n_lost = sum(reach.n_lost for reach in reaches)
+    if n_lost == 0:
+        return None
+    n_views = n_lost + sum(len(reach.view_amount_N3) for reach in reaches)
+    return f"{n_lost} of {n_views} views have no tissue and count as a stain that no one has."

@@ -16,7 +16,7 @@ from medsimclr.augment.discovery import installed_policies, load_policy
 from medsimclr.augment.policy import AugmentationPolicy
 from medsimclr.config.policies import PolicyShowConfig
 from medsimclr.data.stain_groups import GroupKind, StainGroups, stain_groups
-from medsimclr.data.stain_reach import draw_reach, mean_coverage
+from medsimclr.data.stain_reach import draw_reach, lost_note, mean_coverage
 from medsimclr.data.tile_index import index_tiles
 from medsimclr.errors import NoInputError, PolicyError
 from medsimclr.files.output_folder import check_output_folder
@@ -67,7 +67,7 @@ def draw_policy_sheets(
 
     Args:
         config: what to draw, and where to.
-        note: is told why stains are not compared, if they are not.
+        note: is told whose stains are not compared, if any's, and of views without tissue.
 
     Raises:
         ConfigError: the output is a file.
@@ -87,7 +87,7 @@ def draw_policy_sheets(
         reach_path, covered = None, None
         if groups is not None:
             reach_path = path.with_stem(f"{path.stem}_reach")
-            covered = _draw_reach(groups, policy, config, spec=spec, out=reach_path)
+            covered = _draw_reach(groups, policy, config, spec=spec, out=reach_path, note=note)
         kind = groups.kind if groups else None
         sheets[spec] = PolicySheet(path, reach_path, covered, kind, is_swept)
     return sheets
@@ -97,7 +97,7 @@ def _groups(
     store: TileStore, config: PolicyShowConfig, *, note: Callable[[str], None]
 ) -> StainGroups | None:
     try:
-        return stain_groups(
+        groups = stain_groups(
             store,
             slide_indices=range(len(store.slides)),
             view_px=config.view_px,
@@ -108,6 +108,9 @@ def _groups(
         # The views are worth seeing all the same.
         note(f"note: stains are not compared: {error}")
         return None
+    for line in groups.left_out_notes():
+        note(f"note: {line}")
+    return groups
 
 
 def _draw_reach(
@@ -117,6 +120,7 @@ def _draw_reach(
     *,
     spec: str,
     out: Path,
+    note: Callable[[str], None],
 ) -> tuple[float, float]:
     try:
         reaches = draw_reach(groups.groups, policy, n_views=config.reach_views, seed=config.seed)
@@ -127,6 +131,9 @@ def _draw_reach(
             f"{first_line(error)} See medsimclr policies check."
         ) from error
     save_figure(reach_figure(reaches, policy=spec, kind=groups.kind), out)
+    lost = lost_note(reaches)
+    if lost is not None:
+        note(f"note: {spec}: {lost}")
     return mean_coverage(reaches)
 
 

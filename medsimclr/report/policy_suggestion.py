@@ -23,13 +23,14 @@ from medsimclr.config.policies import PolicySuggestConfig
 from medsimclr.data.policy_fit import training_slides
 from medsimclr.data.stain_groups import StainGroups, stain_groups
 from medsimclr.data.stain_reach import draw_reach, mean_coverage, mean_outside
+from medsimclr.data.tile_index import patients_of
 from medsimclr.store.reader import TileStore
 
 __all__ = ["GroupStain", "PolicySuggestion", "Reach", "suggest_policy"]
 
 _JITTER, _EXCHANGE = "stain_jitter", "stain_mix"
 _STEP = 0.05
-# A factor takes no more than this of a stain, since no change takes more of the density.
+# A factor takes no more than this of a stain: it is held back where it takes more of the density.
 _GAIN_MAX = 1.0 - KEPT_OD
 # Chosen here: about the mean amount of either stain in H&E.
 _OFFSET_MAX = 0.3
@@ -73,12 +74,18 @@ class PolicySuggestion:
     """`gain_sigma` and `offset_sigma` to set."""
     reaches: tuple[Reach, ...]
     """The tiles themselves, then policies."""
+    patients: tuple[str, ...]
+    """Whose slides were looked at."""
 
     def record(self) -> dict[str, Any]:
         """Return everything but the tiles, ready for JSON."""
         return {
             "kind": self.groups.kind,
-            "n_left_out": self.groups.n_left_out,
+            "left_out": {
+                "n_smaller": self.groups.n_smaller,
+                "without_tissue": list(self.groups.without_tissue),
+                "without_group": list(self.groups.without_group),
+            },
             "groups": [
                 {
                     "name": stain.name,
@@ -114,9 +121,10 @@ def suggest_policy(config: PolicySuggestConfig) -> PolicySuggestion:
         PolicyError: our policies are not installed.
     """
     store = TileStore(config.store)
+    slide_indices = training_slides(store, config.split)
     groups = stain_groups(
         store,
-        slide_indices=training_slides(store, config.split),
+        slide_indices=slide_indices,
         view_px=config.view_px,
         n_tiles=config.tiles,
         seed=config.seed,
@@ -144,6 +152,7 @@ def suggest_policy(config: PolicySuggestConfig) -> PolicySuggestion:
         default=default,
         suggested=suggested,
         reaches=_reaches(groups, policies, config),
+        patients=tuple(sorted({patients_of(store)[index] for index in slide_indices})),
     )
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from medsimclr.augment.color_space import tissue_mask, to_space
 from medsimclr.data.stain_groups import GroupKind
-from medsimclr.data.stain_reach import StainReach, mean_coverage, mean_outside
+from medsimclr.data.stain_reach import StainReach, lost_note, mean_coverage, mean_outside
 
 __all__ = ["percent", "reach_figure"]
 
@@ -70,7 +70,8 @@ def reach_figure(reaches: Sequence[StainReach], *, policy: str, kind: GroupKind)
         f"{policy}: do its views reach the stains of other {kind}s?\n"
         f"They cover {percent(after)} of the other {kind}s' tiles, the tiles themselves "
         f"{percent(before)} (means over {len(reaches)} {kind}s).\n"
-        f"{percent(mean_outside(reaches))} of the views have a stain that no {kind} has.",
+        f"{percent(mean_outside(reaches))} of the views have a stain that no {kind} has."
+        f"{f' {lost}' if (lost := lost_note(reaches)) else ''}",
         fontsize=13,
     )
     figure.legend(handles=_legend(kind), loc="outside lower center", ncols=5, fontsize=9)
@@ -107,7 +108,7 @@ def _plane(
     eosin_G = np.linspace(low_2[1], high_2[1], _GRID)
     point_M2 = np.stack(np.meshgrid(haematoxylin_G, eosin_G), axis=-1).reshape(-1, 2)
     other_N2 = reach.other_amount_N3[:, :2]
-    is_covered_N = reach.region_after.holds(other_N2)
+    is_covered_N = reach.is_covered_N
     for is_drawn_N, fill, alpha in ((is_covered_N, _OTHERS, 0.6), (~is_covered_N, "none", 1.0)):
         haematoxylin_N, eosin_N = other_N2[is_drawn_N].T
         axes.scatter(
@@ -121,6 +122,8 @@ def _plane(
         )
     regions = ((reach.region_before, _BEFORE, "--"), (reach.region_after, _AFTER, "-"))
     for region, colour, line in regions:
+        if region is None:
+            continue
         density_GG = region.density(point_M2).reshape(_GRID, _GRID)
         axes.contour(
             haematoxylin_G,

@@ -1,18 +1,20 @@
 """A suggestion in words: tables of the groups and of what is covered, notes, commands to run."""
 
+import json
 import shlex
 from pathlib import Path
 
 import numpy as np
 
+from medsimclr.augment.stain_distance import n_spanned
 from medsimclr.report.policy_suggestion import PolicySuggestion
 from medsimclr.report.reach_figure import percent
 
 __all__ = ["group_cells", "reach_cells", "suggested_commands", "suggestion_notes"]
 
 _FEW_TILES = 30
-# 9 in 10 of fewer groups are all of them, as `gap_strengths` counts.
-_ALL_BELOW = 11
+# A command that names more patients is none to copy.
+_NAMED_PATIENTS_MAX = 12
 
 
 def group_cells(suggestion: PolicySuggestion) -> list[list[str]]:
@@ -54,13 +56,14 @@ def suggestion_notes(suggestion: PolicySuggestion, *, split: Path | None) -> lis
     """Say what was measured, and what to beware of."""
     kind, groups = suggestion.groups.kind, suggestion.groups.groups
     gain, offset = suggestion.needed
-    which = f"All {len(groups)}" if len(groups) < _ALL_BELOW else "9 in 10"
+    n_within = n_spanned(len(groups))
+    which = f"All {n_within}" if n_within == len(groups) else f"{n_within} of {len(groups)}"
     notes = [
         "From typical staining, the mean of all, to each one's: gain and offset of haematoxylin "
         "(H) and eosin (E) and shift of the residual colour (cast), in optical density; angle "
         "between its stain vectors and the mean ones (Macenko).",
-        f"{which} {kind}s lie within a gain of 1 +- {gain:.2f} and an offset of +- {offset:.2f} "
-        "optical density of typical staining.",
+        f"{which} {kind}s lie within both a gain of 1 +- {gain:.2f} and an offset of "
+        f"+- {offset:.2f} optical density of typical staining.",
     ]
     is_short = [
         needed > suggested + 1e-6
@@ -83,13 +86,18 @@ def suggestion_notes(suggestion: PolicySuggestion, *, split: Path | None) -> lis
             f"note: half of the {kind}s have fewer than {_FEW_TILES} tiles: what differs in tissue "
             "counts as stain, and the strengths come out too large."
         )
-    if suggestion.groups.n_left_out:
-        notes.append(
-            f"note: {len(groups)} {kind}s with the most tiles were compared, "
-            f"{suggestion.groups.n_left_out} others left out."
-        )
+    notes += [f"note: {line}" for line in suggestion.groups.left_out_notes()]
     if split is None:
-        notes.append("note: no --split was given, so the stains of test patients were looked at.")
+        known = ""
+        if suggestion.suggested != suggestion.default:
+            known = (
+                "; the commands name them, so that evaluate will say so"
+                if len(suggestion.patients) <= _NAMED_PATIENTS_MAX
+                else "; evaluate will not know that: give --split, or set policy_fitted_on"
+            )
+        notes.append(
+            f"note: no --split was given, so the stains of test patients were looked at{known}."
+        )
     return notes
 
 
@@ -101,6 +109,9 @@ def suggested_commands(
     part = ["--split", str(split)] if split else []
     strengths = [f"policy_options.gain_sigma={gain:g}", f"policy_options.offset_sigma={offset:g}"]
     options = [] if suggestion.suggested == suggestion.default else strengths
+    if options and split is None and len(suggestion.patients) <= _NAMED_PATIENTS_MAX:
+        # As `policies fit` writes it: an evaluation is to know whose stains the training has seen.
+        options.append(f"policy_fitted_on={json.dumps(suggestion.patients, ensure_ascii=False)}")
     jitter = [
         ["medsimclr", "pretrain", str(store), "--policy", policy]
         + [word for option in options for word in ("--set", option)]

@@ -3,7 +3,13 @@ import pytest
 
 from medsimclr.augment.macenko import PUBLISHED_HE, SlideStain
 from medsimclr.augment.stain_amount import stain_quantiles
-from medsimclr.augment.stain_distance import StainGap, gap_strengths, stain_gaps, vector_angles
+from medsimclr.augment.stain_distance import (
+    StainGap,
+    gap_strengths,
+    n_spanned,
+    stain_gaps,
+    vector_angles,
+)
 from tests.references.stain_gap import gap
 from tests.tissue_images import shifted_images
 
@@ -61,6 +67,19 @@ def test_nine_in_ten_groups_are_spanned(n_groups, gain):
         for group in range(1, n_groups + 1)
     ]
     assert gap_strengths(gaps) == pytest.approx((gain, gain / 10))
+
+
+def test_groups_are_spanned_by_gain_and_offset_together():
+    """Of 20 groups 2 stand out, one by its gain and one by its offset: 18 are within neither's."""
+    gains, offsets = np.linspace(0.01, 0.2, 20), np.linspace(0.001, 0.02, 20)
+    gains[0], offsets[1] = 0.9, 0.5
+    gaps = [
+        StainGap(gain=(1.0 + gain, 1.0, 1.0), offset=(offset, 0.0, 0.0))
+        for gain, offset in zip(gains, offsets, strict=True)
+    ]
+    gain, offset = gap_strengths(gaps)
+    assert n_spanned(20) == 19
+    assert ((gains <= gain) & (offsets <= offset)).sum() >= 19
 
 
 def test_angles_are_those_from_the_mean_vector():

@@ -174,8 +174,10 @@ def test_what_does_not_fit_is_refused_in_a_sentence(place, words, code, sentence
 def test_a_picture_is_drawn_and_holds_the_sweep(place):
     code, out, errors = said("show simclr --store tiny.zarr --out sheets --view-px 32")
     assert (code, errors) == (0, "")
-    sheet, reach = out.splitlines()
+    sheet, reach, lost = out.splitlines()
     assert sheet == "simclr: sheets/simclr.png"
+    assert lost.startswith("note: simclr: ")
+    assert "views have no tissue" in lost
     assert reach.startswith("  sheets/simclr_reach.png: its views cover ")
     assert reach.split(" of the other ")[1].startswith("patients' tiles, the tiles themselves ")
     with Image.open(place / "sheets" / "simclr.png") as image:

@@ -31,7 +31,8 @@ def test_centres_are_compared_where_they_are_known(tmp_path):
     # Patients take the centres in turn: B has the first and the fourth, the second has none.
     assert found.kind == "centre"
     assert [(group.name, group.n_slides) for group in found.groups] == [("A", 1), ("B", 2)]
-    assert found.n_left_out == 0
+    assert found.without_group == ("slide_1",)
+    assert found.left_out_notes() == ["1 slides are left out, whose centre is not known: slide_1."]
 
 
 def test_patients_are_compared_where_there_is_one_centre(tmp_path):
@@ -68,7 +69,10 @@ def test_the_seed_chooses_the_tiles(tmp_path):
 
 def test_of_many_groups_those_with_the_most_tiles_are_compared(tmp_path):
     found = _groups(_store(tmp_path, n_patients=26, tiles_per_patient=2))
-    assert (len(found.groups), found.n_left_out) == (24, 2)
+    assert (len(found.groups), found.n_smaller) == (24, 2)
+    assert found.left_out_notes() == [
+        "24 patients with the most tiles were looked at, 2 others left out."
+    ]
 
 
 def test_a_group_without_tissue_is_left_out(tmp_path):
@@ -78,7 +82,8 @@ def test_a_group_without_tissue_is_left_out(tmp_path):
 
     found = _groups(_store(tmp_path, images_of=images_of))
     assert [group.name for group in found.groups] == ["P0", "P2", "P3"]
-    assert found.n_left_out == 1
+    assert (found.n_smaller, found.without_tissue) == (0, ("P1",))
+    assert found.left_out_notes() == ["1 patients without stained tissue are left out: P1."]
 
 
 @pytest.mark.parametrize(

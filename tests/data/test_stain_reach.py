@@ -1,11 +1,13 @@
 import functools
+from dataclasses import dataclass, replace
 
+import albumentations as A
 import numpy as np
 import pytest
 
 from medsimclr.augment.discovery import load_policy
 from medsimclr.data.stain_groups import stain_groups
-from medsimclr.data.stain_reach import draw_reach, mean_coverage, mean_outside
+from medsimclr.data.stain_reach import draw_reach, lost_note, mean_coverage, mean_outside
 from medsimclr.store.reader import TileStore
 from tests.tiny_store import write_tiny_store
 from tests.tissue_images import shifted_images
@@ -74,9 +76,35 @@ def test_the_other_groups_are_all_but_this_one(groups):
     np.testing.assert_array_equal(second.other_amount_N3, first.group.amount_N3)
 
 
-def test_views_that_lost_all_stain_cover_what_the_tiles_do(groups):
-    reach = _reach(groups, "none")[0]
-    lost = type(reach)(
-        reach.group, reach.views_NVV3[:0], reach.view_amount_N3[:0], reach.other_amount_N3
-    )
-    assert lost.covered_after == lost.covered_before
+@dataclass(frozen=True, kw_only=True)
+class _Bleach:
+    p: float
+
+    def contrastive(self, view_px):
+        white = A.CoarseDropout((1, 1), (view_px, view_px), (view_px, view_px), fill=255, p=self.p)
+        return A.Compose([white])
+
+    supervised = contrastive
+
+
+def test_views_that_all_lost_their_tissue_cover_nothing_and_are_outside(groups):
+    twins = [groups[0], replace(groups[0], name="twin")]
+    reaches = draw_reach(twins, _Bleach(p=1.0), n_views=4, seed=0)
+    before, after = mean_coverage(reaches)
+    assert before > 0.9
+    assert after == 0.0
+    assert mean_outside(reaches) == 1.0
+    assert lost_note(reaches).startswith("192 of 192 views have no tissue")
+
+
+def test_views_that_lost_their_tissue_are_outside_and_told(groups):
+    reaches = draw_reach(groups, _Bleach(p=0.5), n_views=4, seed=0)
+    lost = sum(reach.n_lost for reach in reaches)
+    assert 60 < lost < 130
+    assert lost / 192 <= mean_outside(reaches) < lost / 192 + 0.06
+    for reach in reaches:
+        np.testing.assert_array_equal(
+            reach.view_amount_N3, reach.group.amount_N3[reach.view_tile_N]
+        )
+    assert lost_note(reaches).startswith(f"{lost} of 192 views")
+    assert lost_note(_reach(groups, "none")) is None

@@ -1,8 +1,13 @@
 import functools
+import shlex
+from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
+from medsimclr.config.base import resolve
 from medsimclr.config.policies import PolicySuggestConfig
+from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import NoInputError, SplitError
 from medsimclr.report.policy_suggestion import suggest_policy
 from medsimclr.report.suggestion_figure import suggestion_figure
@@ -123,7 +128,38 @@ def test_the_commands_name_the_store_the_split_and_the_strengths(place):
         "medsimclr policies fit stain_mix --store 'a b.zarr' --split s.csv --out stain_mix.toml",
     }
     *_, suggested, fitted = suggestion.reaches
-    assert ("fit" in commands[0]) == (fitted.covered > suggested.covered)
+    assert ("policies fit" in commands[0]) == (fitted.covered > suggested.covered)
+
+
+def test_without_a_split_the_commands_tell_evaluate_whose_stains_were_looked_at(place):
+    suggestion = _suggested(place / "apart.zarr")
+    commands = suggested_commands(suggestion, store="s.zarr", split=None)
+    (jitter,) = [shlex.split(line) for line in commands if "stain_jitter" in line]
+    config = resolve(
+        PretrainConfig,
+        flags={"store": "s.zarr", "out": "RUN"},
+        assignments=[word for before, word in pairwise(jitter) if before == "--set"],
+    )
+    assert config.policy_fitted_on == ["P0", "P1", "P2", "P3"]
+    assert config.policy_options["gain_sigma"] == suggestion.suggested[0]
+    assert "the commands name them" in suggestion_notes(suggestion, split=None)[-1]
+
+    many = replace(suggestion, patients=tuple(f"P{i}" for i in range(200)))
+    assert "fitted_on" not in " ".join(suggested_commands(many, store="s.zarr", split=None))
+    assert "evaluate will not know that: give --split" in suggestion_notes(many, split=None)[-1]
+
+
+def test_the_notes_say_how_many_of_how_many_are_spanned(place):
+    suggestion = _suggested(place / "apart.zarr")
+    notes = suggestion_notes(suggestion, split=None)
+    gain, offset = suggestion.needed
+    assert notes[1] == (
+        f"All 2 centres lie within both a gain of 1 +- {gain:.2f} and an offset of +- "
+        f"{offset:.2f} optical density of typical staining."
+    )
+    twenty = replace(suggestion.groups, groups=suggestion.groups.groups * 10)
+    notes = suggestion_notes(replace(suggestion, groups=twenty), split=None)
+    assert notes[1].startswith("19 of 20 centres lie within both")
 
 
 def test_the_tables_have_a_row_for_each(place):

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -42,10 +44,26 @@ def test_a_row_is_drawn_for_each_group_or_for_the_ends_and_the_middle(reaches, n
         assert shares == [every[0], every[2], every[4]]
 
 
+def test_views_without_tissue_have_no_region_and_are_told(reaches):
+    lost = [
+        replace(
+            reach,
+            views_NVV3=reach.views_NVV3[:0],
+            view_amount_N3=reach.view_amount_N3[:0],
+            view_tile_N=reach.view_tile_N[:0],
+            n_lost=24,
+        )
+        for reach in reaches[:2]
+    ]
+    figure = reach_figure(lost, policy="mine", kind="patient")
+    assert "48 of 48 views have no tissue" in figure.get_suptitle()
+    assert ": 0 % covered" in figure.axes[0].get_title()
+
+
 def test_every_other_tile_is_a_point_covered_or_not(reaches):
     figure = reach_figure(reaches[:2], policy="mine", kind="patient")
     n_points = [len(part.get_offsets()) for part in figure.axes[0].collections[:2]]
-    expected = int(reaches[0].region_after.holds(reaches[0].other_amount_N3[:, :2]).sum())
+    expected = int(reaches[0].is_covered_N.sum())
     # The figure knows two groups, the reaches five: the other four have eight tiles each.
     assert n_points == [expected, 32 - expected]
 
