@@ -46,7 +46,7 @@ def without_geometry(compose: A.BaseCompose) -> A.BaseCompose:
 
 
 def resize_whole(tile_HW3: NDArray[np.uint8], view_px: int) -> NDArray[np.uint8]:
-    """Resize a whole tile to the side of a view, for views without geometry; it need not be square."""
+    """Resize a whole tile, square or not, to the side of a view: for views without geometry."""
     view_VV3 = cv2.resize(tile_HW3, (view_px, view_px), interpolation=cv2.INTER_AREA)
     return np.asarray(view_VV3, dtype=np.uint8)
 
