@@ -130,10 +130,11 @@ def mean_outside(reaches: Sequence[StainReach]) -> float:
     """
     every_N3 = np.concatenate([reach.group.amount_N3 for reach in reaches])
     region = stain_region(every_N3[:, :2])
-    within = [
-        region.holds(reach.view_amount_N3[:, :2]).sum() / (len(reach.view_amount_N3) + reach.n_lost)
-        for reach in reaches
-    ]
+    within, n_before = [], 0
+    for reach in reaches:
+        is_within_N = region.holds(reach.view_amount_N3[:, :2], tile_M=n_before + reach.view_tile_N)
+        within.append(is_within_N.sum() / (len(is_within_N) + reach.n_lost))
+        n_before += len(reach.group.amount_N3)
     return float(1.0 - np.mean(within))
 
 
