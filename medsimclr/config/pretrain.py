@@ -92,7 +92,9 @@ class PretrainConfig(TrainingConfig):
                 "micro_batch_norm=frozen needs both --micro-batch and --start-from, got not both: "
                 "the moving statistics of drawn weights say nothing; add what is missing"
             )
-        if self.split is not None and "test_fraction" in self.model_fields_set:
+        # Its default says nothing: runs of earlier versions recorded it beside their split.
+        is_fraction_default = self.test_fraction == type(self).model_fields["test_fraction"].default
+        if self.split is not None and not is_fraction_default:
             raise ValueError(
                 f"give either --split or --test-fraction, got {str(self.split)!r} and "
                 f"{self.test_fraction:g}: the table alone says who is kept for the test; leave one "
@@ -100,18 +102,14 @@ class PretrainConfig(TrainingConfig):
             )
         if self.dry_run and self.find_temperature:
             raise ValueError("give either --dry-run or --find-temperature, got both")
+        if self.batch_from is not None:
+            parse_batch_from(self.batch_from, batch_size=self.batch_size)
         return self
 
     def record(self) -> dict[str, Any]:
         """Return the configuration, without a share that a split table makes void."""
         left_out = set() if self.split is None else {"test_fraction"}
         return {key: value for key, value in super().record().items() if key not in left_out}
-
-    @model_validator(mode="after")
-    def _batch_from_is_said_well(self) -> Self:
-        if self.batch_from is not None:
-            parse_batch_from(self.batch_from, batch_size=self.batch_size)
-        return self
 
     def identity(self) -> dict[str, Any]:
         """Return what decides the numbers of the run; see `TrainingConfig.identity`."""

@@ -24,6 +24,7 @@ __all__ = [
     "draw_fold",
     "draw_split",
     "is_in",
+    "leak_note",
     "read_split",
     "require_labels",
     "require_part",
@@ -198,6 +199,17 @@ def untested_note(split: Split, patients: Sequence[str]) -> str | None:
     return (
         f"note: none of the {len(set(patients))} patients is kept for the test, so that every test "
         "on one of them will be transductive."
+    )
+
+
+def leak_note(split: Split, fitted_on: Sequence[str]) -> str | None:
+    """Say that a policy was fitted to patients who are kept for the test; None where it was not."""
+    leaked = sorted(patient for patient in set(fitted_on) if split.get(patient, "test") == "test")
+    if not leaked:
+        return None
+    return (
+        f"note: the policy was fitted to {len(leaked)} patients who are kept for the test, as "
+        f"{leaked[0]!r}, so that every test on one of them will be transductive."
     )
 
 

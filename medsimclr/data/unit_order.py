@@ -149,7 +149,8 @@ class UnitOrder:
     def _shares_given(self, n_steps: int) -> Ints:
         """Apportion the shares of the first steps to the units, by largest remainders.
 
-        Of whole rounds, a unit has at least one more for each: its part of a round is one or more.
+        A unit's part of a round is one share or more, but it has none of a round before which its
+        sum was rounded up and after which it is rounded down.
         """
         size_U = np.array([len(tiles) for tiles in self.units])
         n_shares = n_steps * self.n_units

@@ -13,7 +13,11 @@ from medsimclr.config.distill import DistillConfig
 from medsimclr.losses.distillation import distillation_loss
 from medsimclr.models.simclr import Classifier
 from medsimclr.training.compute import on_device, to_images
-from medsimclr.training.inheritance import inherited_policy, source_checkpoint
+from medsimclr.training.inheritance import (
+    inherited_patients,
+    inherited_policy,
+    source_checkpoint,
+)
 from medsimclr.training.material import (
     check_batch_size,
     check_tiles_fit,
@@ -61,16 +65,16 @@ def _distill(config: DistillConfig, session: Session, progress: Progress) -> int
         }
     )
     policy_name, policy = inherited_policy(config, before)
+    fitted_on = inherited_patients(config, before)
     device, precision = session.compute
     lineage = Lineage(
         command="distill",
         store_sha256=material.sha256,
         policy=policy_name,
         policy_record=policy_record(policy),
-        patients_unlabelled=sorted(
-            {*before.patients_unlabelled, *config.policy_fitted_on, *patients_in(tiles)}
-        ),
+        patients_unlabelled=sorted({*before.patients_unlabelled, *fitted_on, *patients_in(tiles)}),
         patients_labelled=before.patients_labelled,
+        policy_fitted_on=sorted(fitted_on),
         identity=config.identity() | {"run": source.identity(), "precision": precision},
     )
     student = on_device(build_classifier(network, seed=config.seed), device).train()

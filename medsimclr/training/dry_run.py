@@ -95,7 +95,9 @@ class Course:
     def _done(self) -> list[str]:
         if self.steps_done == self.steps:
             return ["already finished: the same command would do nothing more"]
-        return [f"would go on after step {self.steps_done} of {self.steps}"] * (self.steps_done > 0)
+        if self.steps_done > 0:
+            return [f"would go on after step {self.steps_done} of {self.steps}"]
+        return []
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> 
         CheckpointedError: a signal came; see `loop.train`.
     """
     _check_output(config.out)
+    progress = _notes_once(progress)
     # Processes that torchrun started meet once, for all trials.
     with open_session(config) as session:
         epochs = _announce(config, progress)
@@ -108,6 +109,19 @@ def find_temperature(config: PretrainConfig, *, progress: Progress = silent) -> 
         if session.group.is_main:
             write_text(config.out / TABLE, _csv(trials))
     return trials
+
+
+def _notes_once(progress: Progress) -> Progress:
+    """Leave out notes that were shown before: every trial has those of its patients."""
+    shown: set[str] = set()
+
+    def show(done: int, total: int, line: str) -> None:
+        if line not in shown:
+            progress(done, total, line)
+        if line.startswith("note"):
+            shown.add(line)
+
+    return show
 
 
 def _try(run: PretrainConfig, source: Checkpoint | None, progress: Progress) -> Trial:

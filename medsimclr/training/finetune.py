@@ -23,7 +23,7 @@ from medsimclr.files.checksum import sha256_of_file
 from medsimclr.models.simclr import Classifier
 from medsimclr.training.checkpoint_files import Checkpoint
 from medsimclr.training.compute import on_device, to_images
-from medsimclr.training.inheritance import inherited_policy, source_checkpoint
+from medsimclr.training.inheritance import inherited_patients, inherited_policy, source_checkpoint
 from medsimclr.training.material import Material, check_tiles_fit, open_material, patients_in
 from medsimclr.training.networks import Network, build_classifier, load_simclr
 from medsimclr.training.run_directory import LABELLED, Lineage, read_lineage, run_split
@@ -58,16 +58,16 @@ def _finetune(config: FinetuneConfig, session: Session, progress: Progress) -> i
     check_tiles_fit(material, network, run=config.run)
     tiles = _labelled_tiles(material, index, split, config)
     policy_name, policy = inherited_policy(config, before)
-    is_pretrained = config.init == "pretrained"
+    fitted_on = inherited_patients(config, before)
+    seen_before = before.patients_unlabelled if config.init == "pretrained" else []
     lineage = Lineage(
         command="finetune",
         store_sha256=material.sha256,
         policy=policy_name,
         policy_record=policy_record(policy),
-        patients_unlabelled=sorted(
-            {*(before.patients_unlabelled if is_pretrained else []), *config.policy_fitted_on}
-        ),
+        patients_unlabelled=sorted({*seen_before, *fitted_on}),
         patients_labelled=patients_in(tiles),
+        policy_fitted_on=sorted(fitted_on),
         identity=config.identity()
         | {
             "classes": classes,

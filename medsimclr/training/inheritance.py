@@ -21,6 +21,7 @@ from medsimclr.training.run_directory import Lineage
 from medsimclr.training.run_log import Progress
 
 __all__ = [
+    "inherited_patients",
     "inherited_policy",
     "naming",
     "source_checkpoint",
@@ -97,6 +98,12 @@ def inherited_policy(
     return before.policy, load_recorded_policy(
         before.policy, before.policy_record, options=config.policy_options
     )
+
+
+def inherited_patients(config: FinetuneConfig | DistillConfig, before: Lineage) -> set[str]:
+    """Return the patients that the policy was fitted to, here or, if it is taken over, before."""
+    inherited = before.policy_fitted_on if config.policy is None else []
+    return {*inherited, *config.policy_fitted_on}
 
 
 def _starting_weights(run: Path, checkpoint: Checkpoint, network: Network) -> SimCLR:

@@ -12,7 +12,15 @@ from medsimclr.augment.discovery import load_policy
 from medsimclr.augment.policy import policy_record
 from medsimclr.config.batch_from import parse_batch_from
 from medsimclr.config.pretrain import PretrainConfig
-from medsimclr.data.split import Part, Split, draw_split, read_split, strangers_note, untested_note
+from medsimclr.data.split import (
+    Part,
+    Split,
+    draw_split,
+    leak_note,
+    read_split,
+    strangers_note,
+    untested_note,
+)
 from medsimclr.data.tile_index import TileIndex, patients_of
 from medsimclr.errors import ConfigError, SplitError
 from medsimclr.losses.nt_xent import nt_xent
@@ -115,6 +123,7 @@ def prepare(
             {*_seen_before(config), *config.policy_fitted_on, *patients_in(tiles)}
         ),
         patients_labelled=[],
+        policy_fitted_on=sorted(set(config.policy_fitted_on)),
         identity=identity,
     )
     return TileTraining(
@@ -134,7 +143,8 @@ def _tell_of_patients(
 ) -> None:
     patients = patients_of(material.store)
     strangers = strangers_note(split, patients, where=str(config.split))
-    for note in (strangers, untested_note(split, patients)):
+    leak = leak_note(split, config.policy_fitted_on)
+    for note in (strangers, untested_note(split, patients), leak):
         if note is not None:
             progress(0, 0, note)
 

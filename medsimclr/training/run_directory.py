@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from medsimclr.config.base import difference, dump_toml, load_toml, option_name
 from medsimclr.config.training import TrainingConfig
@@ -58,6 +58,9 @@ class Lineage(BaseModel):
     """Patients whose tiles were seen without labels, here or before."""
     patients_labelled: list[str]
     """Patients whose labels were seen, here or before."""
+    policy_fitted_on: list[str] = Field(default_factory=list)
+    """Patients whose tiles the policy's fields were fitted to, among those seen without labels:
+    whoever takes the policy over has seen them too. Runs of earlier versions do not name them."""
     identity: dict[str, Any]
     """What decides the numbers; a continuation must repeat it."""
 
@@ -143,6 +146,8 @@ def check_run(config: TrainingConfig, lineage: Lineage) -> None:
         return
     before, now = (part.model_dump(mode="json") for part in (read_lineage(out), lineage))
     was, wanted = before.pop("identity"), now.pop("identity")
+    # These are among the patients seen; a run begun before they were named apart still goes on.
+    before.pop("policy_fitted_on"), now.pop("policy_fitted_on")
     changes = _source_change(config, was.pop("run", None), wanted.pop("run", None))
     changes += difference(was, wanted) + difference(before, now)
     if changes:

@@ -58,8 +58,8 @@ def test_options_of_every_kind_are_read():
             "give either --selective-kernels or --no-selective-kernels, got both.",
         ),
         (
-            "--split a.csv --test-fraction 0.25",
-            "give either --split or --test-fraction, got 'a.csv' and 0.25: the table alone says "
+            "--split a.csv --test-fraction 0.3",
+            "give either --split or --test-fraction, got 'a.csv' and 0.3: the table alone says "
             "who is kept for the test; leave one out.",
         ),
         (

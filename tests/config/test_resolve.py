@@ -197,3 +197,15 @@ def test_what_several_fields_must_be_together_is_one_sentence():
 def test_settings_of_pretraining_that_contradict_one_another_are_refused(flags, sentence):
     with pytest.raises(ConfigError, match=sentence):
         resolve(PretrainConfig, flags={"store": "s.zarr", "out": "run", **flags})
+
+
+def test_a_split_may_stand_beside_the_default_share_that_earlier_versions_recorded(tmp_path):
+    (tmp_path / "config.toml").write_text('split = "s.csv"\ntest_fraction = 0.25\n')
+    flags = {"store": "s.zarr", "out": "run"}
+    config = resolve(PretrainConfig, flags=flags, toml=tmp_path / "config.toml")
+    assert "test_fraction" not in config.record()
+    (tmp_path / "config.toml").write_text('split = "s.csv"\ntest_fraction = 0.3\n')
+    with pytest.raises(
+        ConfigError, match=r"either --split or --test-fraction, got 's.csv' and 0.3"
+    ):
+        resolve(PretrainConfig, flags=flags, toml=tmp_path / "config.toml")

@@ -10,6 +10,7 @@ from medsimclr.data.split import (
     draw_fold,
     draw_split,
     is_in,
+    leak_note,
     read_split,
     require_labels,
     require_part,
@@ -166,6 +167,16 @@ def test_a_store_of_which_nobody_is_kept_for_the_test_is_noted():
     assert untested_note({"a": "train", "b": "test"}, ["a", "a"]) == (
         "note: none of the 1 patients is kept for the test, so that every test on one of them will "
         "be transductive."
+    )
+
+
+def test_a_policy_fitted_to_patients_kept_for_the_test_is_noted():
+    split = {"a": "train", "b": "test", "c": "test"}
+    assert leak_note(split, []) is None
+    assert leak_note(split, ["a"]) is None
+    assert leak_note(split, ["c", "a", "b", "b", "elsewhere"]) == (
+        "note: the policy was fitted to 3 patients who are kept for the test, as 'b', so that "
+        "every test on one of them will be transductive."
     )
 
 

@@ -58,6 +58,13 @@ def found(store, tmp_path_factory):
     return config, trials, lines
 
 
+def test_a_note_on_the_patients_is_said_once(store, tmp_path):
+    config = make_config(store, tmp_path / "found", test_fraction=0, health_tiles=0)
+    lines = []
+    find_temperature(config, progress=lambda done, total, line: lines.append(line))
+    assert sum(line.startswith("note: none of the") for line in lines) == 1
+
+
 def test_each_temperature_is_a_normal_run_and_a_row(found, tmp_path):
     config, trials, lines = found
     assert [trial.temperature for trial in trials] == [0.1, 1.0]

@@ -76,23 +76,43 @@ def test_test_patients_that_a_policy_was_fitted_to_are_declared(place, tmp_path,
     (tmp_path / "stats.toml").write_text(fitted.toml)
     flags = {"store": whole.path, "out": tmp_path / "pre", "split": evaluating.split, "view_px": 36}
     config = resolve(PretrainConfig, flags={**SMALL, **flags}, toml=tmp_path / "stats.toml")
-    pretrain(config)
+    lines = []
+    pretrain(config, progress=lambda done, total, line: lines.append(line))
+    assert sum("fitted to" in line for line in lines) == (not is_split)
     tuning = FinetuneConfig(
         **SMALL, store=whole.path, run=tmp_path / "pre", out=tmp_path / "fine", labels=4
     )
     finetune(tuning)
+    # From random weights nothing is left of the pretraining but its policy, or not even that.
+    finetune(tuning.with_changes(out=tmp_path / "scratch", init="random"))
+    finetune(tuning.with_changes(out=tmp_path / "other", init="random", policy="simclr"))
+    runs = [tmp_path / name for name in ("fine", "scratch", "other")]
 
-    evaluation = evaluate(
-        evaluating.with_changes(runs=[tmp_path / "fine"], out=tmp_path / "result")
-    )
+    evaluation = evaluate(evaluating.with_changes(runs=runs, out=tmp_path / "result"))
 
     assert evaluation.transductive != is_split
-    if not is_split:
-        n = len(tested)
-        assert evaluation.notes[0] == (
-            f"Transductive: run 'fine' saw {n} of {n} test patients in pretraining, in "
-            "distillation or in fitting its policy, without their labels."
-        )
+    n = len(tested)
+    told = [note for note in evaluation.notes if note.startswith("Transductive")]
+    assert told == [
+        f"Transductive: run {name!r} saw {n} of {n} test patients in pretraining, in "
+        "distillation or in fitting its policy, without their labels."
+        for name in (() if is_split else ("fine", "scratch"))
+    ]
+
+
+def test_a_run_begun_before_fitted_patients_were_named_apart_goes_on(place, tmp_path):
+    shutil.copytree(place / "pre", tmp_path / "pre")
+    path = tmp_path / "pre" / "lineage.json"
+    lineage = json.loads(path.read_text())
+    assert lineage.pop("policy_fitted_on") == []
+    path.write_text(json.dumps(lineage))
+    config = resolve(
+        PretrainConfig,
+        flags={"out": tmp_path / "pre", "policy_fitted_on": ["P0"]},
+        toml=tmp_path / "pre" / "config.toml",
+    )
+    pretrain(config)
+    assert json.loads(path.read_text())["policy_fitted_on"] == ["P0"]
 
 
 def test_baselines_need_the_store_of_the_run(place, tmp_path):
