@@ -7,7 +7,13 @@ import pytest
 
 from medsimclr.augment.discovery import load_policy
 from medsimclr.data.stain_groups import stain_groups
-from medsimclr.data.stain_reach import draw_reach, lost_note, mean_coverage, mean_outside
+from medsimclr.data.stain_reach import (
+    StainReach,
+    draw_reach,
+    lost_note,
+    mean_coverage,
+    mean_outside,
+)
 from medsimclr.store.reader import TileStore
 from tests.tiny_store import write_tiny_store
 from tests.tissue_images import shifted_images
@@ -40,6 +46,24 @@ def test_a_policy_that_changes_no_colour_covers_what_the_tiles_cover(groups, pol
     # 1 in 20 of 48 tiles and one to come are 2, that one among them.
     assert mean_outside(reaches) == pytest.approx(1 / 48)
     np.testing.assert_array_equal(reaches[0].views_NVV3[::4], groups[0].tiles_NVV3)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_a_view_is_judged_by_other_tiles_than_its_own(groups, seed):
+    amount_N3 = np.random.default_rng(seed).normal(0.3, 0.1, (40, 3))
+    reaches = [
+        StainReach(
+            group=replace(groups[0], amount_N3=part_N3),
+            views_NVV3=groups[0].tiles_NVV3,
+            view_amount_N3=part_N3,
+            view_tile_N=np.arange(20),
+            n_lost=0,
+            other_amount_N3=part_N3,
+        )
+        for part_N3 in np.split(amount_N3, 2)
+    ]
+    # 1 in 20 of 40 tiles and one to come are 2, that one among them.
+    assert mean_outside(reaches) == pytest.approx(1 / 40)
 
 
 def test_coverage_rises_with_the_strength(groups):
