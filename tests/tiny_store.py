@@ -30,18 +30,7 @@ def write_tiny_store(
     `prefix` begins the patients' names.
     """
     path.mkdir()
-    tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
-    meta = RootMeta(
-        schema=2,
-        tile_px=tile_px,
-        shard_tiles=256,
-        mpp=0.5,
-        classes=CLASSES,
-        quality_names=["focus"],
-        tiling=tiling,
-        tiling_sha256=sha256_of_value(tiling),
-    )
-    writer = StoreWriter(path, meta)
+    writer = StoreWriter(path, _meta(tile_px, seed))
     rng = np.random.default_rng(seed)
     for patient in range(n_patients):
         label = np.arange(tiles_per_patient) % 2
@@ -79,6 +68,20 @@ def write_tiny_store(
             tiles=[Tile(row, image, (0.0,)) for row, image in enumerate(images)],
         )
     return path
+
+
+def _meta(tile_px: int, seed: int) -> RootMeta:
+    tiling = {"codec": "zstd", "jpeg_quality": 95, "seed": seed}
+    return RootMeta(
+        schema=2,
+        tile_px=tile_px,
+        shard_tiles=256,
+        mpp=0.5,
+        classes=CLASSES,
+        quality_names=["focus"],
+        tiling=tiling,
+        tiling_sha256=sha256_of_value(tiling),
+    )
 
 
 def patches(n_tiles: int, tile_px: int, seed: int) -> np.ndarray:

@@ -77,14 +77,8 @@ class _GoodRecorded:
 @pytest.mark.parametrize(
     ("function", "told"),
     [
-        (
-            lambda image, _: image / np.float32(255),
-            "uint8 RGB image (H, W, 3), got ndarray float32",
-        ),
-        (
-            lambda image, _: image[:-1],
-            "must have the shape (40, 40, 3), got (39, 40, 3) of a noise",
-        ),
+        (lambda image, _: image / np.float32(255), "uint8 RGB image (H, W, 3), got ndarray float3"),
+        (lambda image, _: image[:-1], "must have the shape (40, 40, 3), got (39, 40, 3) of a noi"),
         (lambda image, _: image[..., 0], "must return a uint8 RGB image"),
         (lambda image, _: image // 255, "views of noise have no value above 1; return levels from"),
         (_fail_on_blank, "a view of a white tile (48x48x3) fails: ZeroDivisionError: division by"),
