@@ -50,6 +50,7 @@ def test_pictures_are_there(smoke_demo):
     assert [path.name.split("_")[0] for path in pictures] == [
         "heatmap",
         "stain",
+        "stain",
         "tiles",
     ]
     for path in pictures:

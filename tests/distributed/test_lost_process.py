@@ -105,6 +105,9 @@ def test_other_runtime_errors_keep_their_name(processes):
 
 
 def _without_memory(group):
+    # One that leaves while the other still connects would be lost to it.
+    group.wait()
+
     def all_reduce(value):
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB.")
 
