@@ -30,7 +30,7 @@ from medsimclr.data.tile_index import TileIndex
 from medsimclr.errors import ConfigError
 from medsimclr.evaluation.frozen_figures import Features, knn_figure, probe_figures, probe_of
 from medsimclr.evaluation.readability import readability
-from medsimclr.files.atomic import write_json
+from medsimclr.files.atomic import json_text, write_json
 from medsimclr.files.checksum import sha256_of_value
 from medsimclr.models.resnet import ResNet
 from medsimclr.report.comparison_cohort import Cohort
@@ -157,6 +157,8 @@ def _once(
     Raises:
         ConfigError: those that are there are of something else.
     """
+    # As JSON holds it: a tuple among a policy's fields is read back as a list.
+    identity = json.loads(json_text(identity))
     if path.is_file():
         kept = json.loads(path.read_text(encoding="utf-8"))
         changes = difference(kept["of"], identity)

@@ -20,7 +20,7 @@ from medsimclr.report.comparison_table import comparison_notes, table_cells
 from tests.tiny_store import write_tiny_store
 
 SETTINGS = {
-    "policies": ["geometry", "none"],
+    "policies": ["stain_jitter", "none"],
     "epochs": 1,
     "view_px": 24,
     "batch_size": 16,
@@ -60,7 +60,7 @@ def _no_training(*args, **kwargs):
 
 def test_every_row_has_every_figure_and_the_baselines_come_last(compared):
     comparison, out = compared
-    assert comparison.rows == ["geometry", "none", "random encoder", "colour statistics"]
+    assert comparison.rows == ["stain_jitter", "none", "random encoder", "colour statistics"]
     assert comparison.read_from_features == "centre"
     for found in comparison.seeds:
         for figures in found.values():
@@ -277,7 +277,7 @@ def test_what_does_not_fit_is_said_before_anything_is_written(
 @pytest.mark.parametrize(
     ("changes", "sentence"),
     [
-        ({"variants": {"geometry": {}}}, "names of their own, got 'geometry' twice"),
+        ({"variants": {"none": {}}}, "names of their own, got 'none' twice"),
         ({"pretrain": {"epochs": 3}}, "pretrain must leave alone .* got 'epochs'"),
         ({"pretrain": {"policy": "none"}}, "pretrain must not set the policy"),
         ({"variants": {"x": {"seed": 3}}}, "x must leave alone .* got 'seed'"),
