@@ -101,7 +101,10 @@ def _feed(pipe: IO[bytes], config: PretrainConfig, tiles: TileIndex, n_steps: in
         config.store, tiles, kind="contrastive", policy=policy, view_px=config.view_px,
         seed=config.seed,
     )  # fmt: skip
-    order = BatchOrder(len(tiles), config.batch_size, config.seed, 0, n_steps)
+    order = BatchOrder(
+        n_tiles=len(tiles), batch_size=config.batch_size, seed=config.seed, start_step=0,
+        stop_step=n_steps,
+    )  # fmt: skip
     seconds, start = [], time.process_time()
     for views_VBHWC, _ in load_batches(views, order, n_workers=0):
         pipe.write(views_VBHWC.numpy().tobytes())

@@ -154,8 +154,7 @@ def _compare(config: PolicyCompareConfig, as_json: bool) -> None:
 
 
 def _suggest(config: PolicySuggestConfig, as_json: bool) -> None:
-    from medsimclr.files.output_folder import check_output_file
-    from medsimclr.report.picture_files import save_figure
+    from medsimclr.report.picture_files import check_picture_place, save_figure
     from medsimclr.report.policy_suggestion import suggest_policy
     from medsimclr.report.suggestion_figure import suggestion_figure
     from medsimclr.report.suggestion_table import (
@@ -165,7 +164,7 @@ def _suggest(config: PolicySuggestConfig, as_json: bool) -> None:
         suggestion_notes,
     )
 
-    check_output_file(config.out, example="suggest.png")
+    check_picture_place(config.out, example="suggest.png")
     suggestion = suggest_policy(config)
     save_figure(suggestion_figure(suggestion), config.out)
     notes = suggestion_notes(suggestion, split=config.split)

@@ -10,27 +10,25 @@ from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BatchOrder", "Sample"]
+__all__ = ["BatchOrder", "OwnRows", "Sample"]
 
 Sample = tuple[int, int]
 """(epoch, position of the tile in its index)."""
 
 
-@dataclass(frozen=True)
-class BatchOrder:
-    """One process's rows of the batches from one step to another; a torch batch sampler.
+@dataclass(frozen=True, kw_only=True)
+class OwnRows:
+    """Which batches, and which rows of them, a process takes: what every order has to know.
 
     Args:
-        n_tiles: tiles in an epoch.
         batch_size: samples a batch, over all processes.
-        seed: seed of the permutations.
+        seed: seed of everything drawn.
         start_step: first batch.
         stop_step: batch to stop before.
         rank: this process, from 0.
         size: number of processes; divides batch_size.
     """
 
-    n_tiles: int
     batch_size: int
     seed: int
     start_step: int
@@ -45,6 +43,17 @@ class BatchOrder:
 
     def __len__(self) -> int:
         return self.stop_step - self.start_step
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOrder(OwnRows):
+    """One process's rows of the batches from one step to another; a torch batch sampler.
+
+    Args:
+        n_tiles: tiles in an epoch.
+    """
+
+    n_tiles: int
 
     def __iter__(self) -> Iterator[list[Sample]]:
         n_own = self.batch_size // self.size

@@ -79,7 +79,7 @@ def draw_split(
 
 def draw_fold(
     patient_N: npt.NDArray[np.str_],
-    label_N: npt.NDArray[np.int64],
+    stratum_N: npt.NDArray[np.int64],
     *,
     n_folds: int,
     seed: int,
@@ -91,7 +91,7 @@ def draw_fold(
 
     Args:
         patient_N: patient of each tile.
-        label_N: label of each tile, -1 for none.
+        stratum_N: stratum of each tile, its label say, -1 for none; a patient's is that of most.
         n_folds: parts of the patients, 2 or more; one is for the test.
         seed: chooses deal and part.
 
@@ -105,21 +105,21 @@ def draw_fold(
             "fewer folds, a patient column in slides.csv, or a larger store."
         )
     rng = np.random.default_rng(seed // n_folds)
-    dealt = [p for members in _strata(patient_N, label_N) for p in rng.permutation(members)]
+    dealt = [p for members in _strata(patient_N, stratum_N) for p in rng.permutation(members)]
     return {
         str(patient): "test" if place % n_folds == seed % n_folds else "train"
         for place, patient in sorted(enumerate(dealt), key=lambda pair: str(pair[1]))
     }
 
 
-def _strata(patient_N: npt.NDArray[np.str_], label_N: npt.NDArray[np.int64]) -> list[list[str]]:
-    """Group patients by the label that most of their tiles have, in the order of the labels."""
+def _strata(patient_N: npt.NDArray[np.str_], stratum_N: npt.NDArray[np.int64]) -> list[list[str]]:
+    """Group patients by the stratum, 0 or more, that most of their tiles have, in its order."""
     strata: dict[int, list[str]] = {}
     for patient in np.unique(patient_N).tolist():
-        own = label_N[patient_N == patient]
+        own = stratum_N[patient_N == patient]
         own = own[own >= 0]
-        main_label = int(np.bincount(own).argmax()) if len(own) else -1
-        strata.setdefault(main_label, []).append(patient)
+        main = int(np.bincount(own).argmax()) if len(own) else -1
+        strata.setdefault(main, []).append(patient)
     return [members for _, members in sorted(strata.items())]
 
 
@@ -202,13 +202,19 @@ def untested_note(split: Split, patients: Sequence[str]) -> str | None:
     )
 
 
-def leak_note(split: Split, fitted_on: Sequence[str]) -> str | None:
-    """Say that a policy was fitted to patients who are kept for the test; None where it was not."""
-    leaked = sorted(patient for patient in set(fitted_on) if split.get(patient, "test") == "test")
+def leak_note(split: Split, patients: Sequence[str], *, what: str) -> str | None:
+    """Say which patients that are kept for the test were used before; None where none was.
+
+    Args:
+        split: the part of each patient.
+        patients: whom was looked at before.
+        what: by what, as "the policy was fitted to".
+    """
+    leaked = sorted(patient for patient in set(patients) if split.get(patient, "test") == "test")
     if not leaked:
         return None
     return (
-        f"note: the policy was fitted to {len(leaked)} patients who are kept for the test, as "
+        f"note: {what} {len(leaked)} patients who are kept for the test, as "
         f"{leaked[0]!r}, so that every test on one of them will be transductive."
     )
 

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from medsimclr.data.order import Sample
+from medsimclr.data.order import OwnRows, Sample
 
 __all__ = ["UnitOrder", "form_units"]
 
@@ -74,8 +74,8 @@ def _round_steps(n_tiles: int, batch_size: int) -> int:
     return -(-n_tiles // batch_size)
 
 
-@dataclass(frozen=True)
-class UnitOrder:
+@dataclass(frozen=True, kw_only=True)
+class UnitOrder(OwnRows):
     """One process's rows of the batches from one step to another; a torch batch sampler.
 
     The first number of a sample is its unit's pass: no tile has the same twice.
@@ -83,30 +83,10 @@ class UnitOrder:
     Args:
         units: as `form_units` returns them.
         n_units: units a batch.
-        batch_size: samples a batch, over all processes.
-        seed: seed of everything drawn.
-        start_step: first batch.
-        stop_step: batch to stop before.
-        rank: this process, from 0.
-        size: number of processes; divides batch_size.
     """
 
     units: list[Ints]
     n_units: int
-    batch_size: int
-    seed: int
-    start_step: int
-    stop_step: int
-    rank: int = 0
-    size: int = 1
-
-    def __post_init__(self) -> None:
-        """Check that the processes have equal parts."""
-        assert self.batch_size % self.size == 0, (self.batch_size, self.size)
-        assert 0 <= self.rank < self.size, (self.rank, self.size)
-
-    def __len__(self) -> int:
-        return self.stop_step - self.start_step
 
     def __iter__(self) -> Iterator[list[Sample]]:
         n_tiles = sum(map(len, self.units))

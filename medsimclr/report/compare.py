@@ -56,6 +56,7 @@ def compare_policies(config: PolicyCompareConfig, *, progress: Progress = silent
                 unseen=config.unseen_centre or (str(config.unseen_store or "") or None),
                 budget=f"{config.epochs} epochs, batch {config.batch_size}, {config.view_px} px",
                 n_folds=config.folds,
+                tested=tuple(cohort.n_tested(split) for split in splits[: seed + 1]),
             )
             _write(config, comparison)
     return comparison
@@ -63,6 +64,13 @@ def compare_policies(config: PolicyCompareConfig, *, progress: Progress = silent
 
 def _claim(config: PolicyCompareConfig, splits: Sequence[Split]) -> None:
     """Write the splits, or refuse a place that holds others: runs there saw other patients."""
+    if not (config.out / "splits").is_dir():
+        strangers = [p.name for p in config.out.iterdir() if not p.name.startswith(".")]
+        if strangers:
+            raise ConfigError(
+                f"--out {str(config.out)!r} must be new, empty or an earlier comparison, got "
+                f"{min(strangers)!r} in it; choose another --out."
+            )
     with output_errors(config.out):
         for name in ("splits", "runs", "figures"):
             (config.out / name).mkdir(parents=True, exist_ok=True)

@@ -17,6 +17,9 @@ __all__ = ["Cohort", "open_cohort"]
 
 # Chosen here: enough folds for a probe, and parts that are not only the rim of a slide.
 _PARTS_OF_SLIDE = 3
+# Chosen here: with two patients of different organs a probe learns the organ and names the other
+# centre, far below guessing.
+_PATIENTS_OF_CENTRE = 4
 
 
 @dataclass(frozen=True)
@@ -42,22 +45,30 @@ class Cohort:
         return np.asarray(self.centre_N == self.unseen_centre)
 
     @cached_property
+    def readable_centres(self) -> list[str]:
+        """Centres of four patients or more, which can be read from patients never seen."""
+        return [
+            centre
+            for centre in sorted(set(self.centre_N.tolist()) - {""})
+            if len(np.unique(self.tiles.patient_N[self.centre_N == centre])) >= _PATIENTS_OF_CENTRE
+        ]
+
+    @property
     def read_from_features(self) -> str:
-        """What is read: "centre" where two have two patients each, else "patient"."""
-        patients = {
-            centre: set(self.tiles.patient_N[self.centre_N == centre].tolist())
-            for centre in set(self.centre_N.tolist()) - {""}
-        }
-        return "centre" if sum(len(own) > 1 for own in patients.values()) > 1 else "patient"
+        """What is read: "centre" where two have four patients each, else "patient"."""
+        return "centre" if len(self.readable_centres) > 1 else "patient"
 
     def groups_and_units(self) -> tuple[npt.NDArray[np.str_], npt.NDArray[np.str_]]:
         """Return what is read from the features of each tile, and what is kept on one side.
+
+        What is read is empty for a tile that takes no part.
 
         Centres are read from patients never seen. Patients are read from another third of their
         slides, in reading order, so that it is no neighbouring tissue that is recognised.
         """
         if self.read_from_features == "centre":
-            return self.centre_N, self.tiles.patient_N
+            is_readable_N = np.isin(self.centre_N, self.readable_centres)
+            return np.where(is_readable_N, self.centre_N, ""), self.tiles.patient_N
         n_tiles_N = np.bincount(self.tiles.slide_N)[self.tiles.slide_N]
         part_N = self.tiles.row_N * _PARTS_OF_SLIDE // n_tiles_N
         unit_N = np.char.add(np.char.mod("%d/", self.tiles.slide_N), np.char.mod("%d", part_N))
@@ -71,9 +82,13 @@ class Cohort:
             SplitError: there are fewer patients than folds.
             LabelError: a part lacks labels of two classes.
         """
+        # Every fold gets of every centre: else a seed would train on the stain of one.
+        _, centre_N = np.unique(self.centre_N, return_inverse=True)
+        label_N = self.tiles.label_N
+        stratum_N = np.where(label_N < 0, -1, centre_N * len(self.classes) + label_N)
         drawn = draw_fold(
             self.tiles.patient_N[~self.is_unseen_N],
-            self.tiles.label_N[~self.is_unseen_N],
+            stratum_N[~self.is_unseen_N],
             n_folds=n_folds,
             seed=seed,
         )
@@ -88,6 +103,11 @@ class Cohort:
         for name, chosen_N in self.parts(split).items():
             require_labels(self.tiles.label_N[chosen_N], what=f"the {name} tiles of seed {seed}")
         return split
+
+    def n_tested(self, split: Split) -> tuple[int, int]:
+        """Return the number of test patients and of their labelled tiles, the unseen left out."""
+        is_tested_N = self.parts(split)["test"]
+        return len(np.unique(self.tiles.patient_N[is_tested_N])), int(is_tested_N.sum())
 
     def parts(self, split: Split) -> dict[str, npt.NDArray[np.bool_]]:
         """Return which labelled tiles are "train", "test" and, of the centre so named, "unseen"."""

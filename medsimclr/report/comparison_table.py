@@ -23,6 +23,8 @@ class Comparison:
     """What every pretraining got, in words."""
     n_folds: int
     """Parts that the patients are dealt into."""
+    tested: tuple[tuple[int, int], ...]
+    """Test patients and labelled test tiles of each seed."""
 
     @property
     def rows(self) -> list[str]:
@@ -88,8 +90,8 @@ def comparison_notes(comparison: Comparison) -> list[str]:
     chance = comparison.interval(comparison.rows[0], "readable_chance")
     notes = [
         f"{comparison.budget}; {n_seeds} seed(s), each tested on the next of {comparison.n_folds} "
-        "parts of the patients. Accuracies are balanced; intervals (95 %) are over the seeds, "
-        "whose training patients overlap.",
+        f"parts of the patients ({_tested(comparison)}). Accuracies are balanced; intervals "
+        "(95 %) are over the seeds, whose training patients overlap.",
     ]
     if chance is not None:
         notes.append(
@@ -98,9 +100,34 @@ def comparison_notes(comparison: Comparison) -> list[str]:
         )
     if "auroc" not in comparison.figures():
         notes.append("AUROC is left out: with some seed the test patients lack a class.")
+    notes += _not_above(comparison)
     if n_seeds < 2:
         return [*notes, "One seed settles nothing: give --seeds 3 or more."]
     return [*notes, *_verdicts(comparison)]
+
+
+def _tested(comparison: Comparison) -> str:
+    patients, tiles = (sorted(counts) for counts in zip(*comparison.tested, strict=True))
+    n_patients = (
+        f"{patients[0]}" if patients[0] == patients[-1] else f"{patients[0]} to {patients[-1]}"
+    )
+    n_tiles = f"{tiles[0]:,}" if tiles[0] == tiles[-1] else f"{tiles[0]:,} to {tiles[-1]:,}"
+    return f"{n_patients} test patients with {n_tiles} tiles"
+
+
+def _not_above(comparison: Comparison) -> list[str]:
+    """Say where no row has a higher mean than a baseline."""
+    notes = []
+    for name, title in comparison.figures().items():
+        if name == "readable":
+            continue
+        means = {row: comparison.interval(row, name) for row in comparison.rows}
+        known = {row: interval.mean for row, interval in means.items() if interval is not None}
+        best = max(mean for row, mean in known.items() if row not in (RANDOM, COLOUR))
+        above = [row for row in (RANDOM, COLOUR) if known[row] >= best]
+        if above:
+            notes.append(f"{title}: no policy is above {' or '.join(above)}.")
+    return notes
 
 
 def _verdicts(comparison: Comparison) -> list[str]:

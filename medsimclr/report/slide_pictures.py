@@ -5,9 +5,8 @@ from matplotlib.figure import Figure
 from medsimclr.config.heatmap import HeatmapConfig
 from medsimclr.data.labels import renumber
 from medsimclr.errors import ConfigError
-from medsimclr.files.output_folder import check_output_file
 from medsimclr.report.heatmap import heatmap_figure
-from medsimclr.report.picture_files import save_figure
+from medsimclr.report.picture_files import check_picture_place, save_figure
 from medsimclr.report.slide_preview import find_slide
 from medsimclr.training.compute import choose_device
 from medsimclr.training.inference import predict_probabilities
@@ -23,7 +22,7 @@ def draw_heatmap(config: HeatmapConfig) -> Figure:
     Raises:
         ConfigError: slide, class or output do not fit, or the store does not fit the run.
     """
-    check_output_file(config.out, example="map.png")
+    check_picture_place(config.out, example="map.png")
     model, network = load_classifier(config.run)
     material = open_material(config.store)
     check_tiles_fit(material, network, run=config.run)

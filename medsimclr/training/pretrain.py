@@ -143,8 +143,11 @@ def _tell_of_patients(
 ) -> None:
     patients = patients_of(material.store)
     strangers = strangers_note(split, patients, where=str(config.split))
-    leak = leak_note(split, config.policy_fitted_on)
-    for note in (strangers, untested_note(split, patients), leak):
+    fitted = leak_note(split, config.policy_fitted_on, what="the policy was fitted to")
+    own = set(patients)
+    seen = [patient for patient in _seen_before(config) if patient in own]
+    before = leak_note(split, seen, what=f"run {str(config.start_from)!r} saw")
+    for note in (strangers, untested_note(split, patients), fitted, before):
         if note is not None:
             progress(0, 0, note)
 

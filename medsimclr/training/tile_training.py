@@ -147,11 +147,18 @@ def load_share(
 def _order(
     config: TrainingConfig, session: Session, training: TileTraining[Module], steps: range
 ) -> Iterable[list[Sample]]:
-    place = {"rank": session.group.rank, "size": session.group.size}
-    batches = (config.batch_size, config.seed, steps.start, steps.stop)
+    own = {
+        "batch_size": config.batch_size,
+        "seed": config.seed,
+        "start_step": steps.start,
+        "stop_step": steps.stop,
+        "rank": session.group.rank,
+        "size": session.group.size,
+    }
     if training.units is None:
-        return BatchOrder(len(training.tiles), *batches, **place)
-    return UnitOrder(training.units.tiles, training.units.n_per_batch, *batches, **place)
+        return BatchOrder(n_tiles=len(training.tiles), **own)
+    units = training.units
+    return UnitOrder(units=units.tiles, n_units=units.n_per_batch, **own)
 
 
 @contextmanager

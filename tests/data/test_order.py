@@ -14,11 +14,22 @@ _SIZES = {
 }
 
 
+def order_of(n_tiles, batch_size, seed, *, start, stop, **place):
+    return BatchOrder(
+        n_tiles=n_tiles,
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start,
+        stop_step=stop,
+        **place,
+    )
+
+
 @settings(max_examples=60, deadline=None)
 @given(**_SIZES)
 def test_every_epoch_covers_every_tile_once(n_tiles, batch_size, seed):
     n_steps = -(-3 * n_tiles // batch_size)
-    order = BatchOrder(n_tiles, batch_size, seed, start_step=0, stop_step=n_steps)
+    order = order_of(n_tiles, batch_size, seed, start=0, stop=n_steps)
     samples = [sample for batch in order for sample in batch][: 3 * n_tiles]
     assert [epoch for epoch, _ in samples] == np.repeat([0, 1, 2], n_tiles).tolist()
     assert set(Counter(samples).values()) == {1}
@@ -30,8 +41,8 @@ def test_every_epoch_covers_every_tile_once(n_tiles, batch_size, seed):
 def test_resuming_at_a_step_gives_the_batches_of_an_uninterrupted_run(
     n_tiles, batch_size, seed, start
 ):
-    whole = list(BatchOrder(n_tiles, batch_size, seed, start_step=0, stop_step=13))
-    rest = BatchOrder(n_tiles, batch_size, seed, start_step=start, stop_step=13)
+    whole = list(order_of(n_tiles, batch_size, seed, start=0, stop=13))
+    rest = order_of(n_tiles, batch_size, seed, start=start, stop=13)
     assert list(rest) == whole[start:]
     assert list(rest) == whole[start:], "an order can be walked twice"
     assert len(rest) == len(whole) - start
@@ -40,7 +51,7 @@ def test_resuming_at_a_step_gives_the_batches_of_an_uninterrupted_run(
 
 def test_epochs_and_seeds_have_orders_of_their_own():
     def tiles(seed):
-        batches = BatchOrder(100, 100, seed, start_step=0, stop_step=2)
+        batches = order_of(100, 100, seed, start=0, stop=2)
         return [[position for _, position in batch] for batch in batches]
 
     first, second = tiles(0)
@@ -58,7 +69,7 @@ def test_epochs_and_seeds_have_orders_of_their_own():
 )
 def test_slices_in_order_of_rank_are_the_batch_of_one_process(n_tiles, n_own, size, start):
     def batches(**place):
-        return list(BatchOrder(n_tiles, n_own * size, 3, start, 7, **place))
+        return list(order_of(n_tiles, n_own * size, 3, start=start, stop=7, **place))
 
     slices = [batches(rank=rank, size=size) for rank in range(size)]
     for whole, *parts in zip(batches(), *slices, strict=True):
@@ -68,4 +79,4 @@ def test_slices_in_order_of_rank_are_the_batch_of_one_process(n_tiles, n_own, si
 
 def test_batch_that_cannot_be_divided_breaks_an_invariant():
     with pytest.raises(AssertionError, match=r"\(10, 4\)"):
-        BatchOrder(40, 10, 0, 0, 1, rank=0, size=4)
+        order_of(40, 10, 0, start=0, stop=1, rank=0, size=4)

@@ -172,9 +172,9 @@ def test_a_store_of_which_nobody_is_kept_for_the_test_is_noted():
 
 def test_a_policy_fitted_to_patients_kept_for_the_test_is_noted():
     split = {"a": "train", "b": "test", "c": "test"}
-    assert leak_note(split, []) is None
-    assert leak_note(split, ["a"]) is None
-    assert leak_note(split, ["c", "a", "b", "b", "elsewhere"]) == (
+    assert leak_note(split, [], what="the policy was fitted to") is None
+    assert leak_note(split, ["a"], what="the policy was fitted to") is None
+    assert leak_note(split, ["c", "a", "b", "b", "elsewhere"], what="the policy was fitted to") == (
         "note: the policy was fitted to 3 patients who are kept for the test, as 'b', so that "
         "every test on one of them will be transductive."
     )

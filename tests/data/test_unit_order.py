@@ -28,7 +28,15 @@ def order_of(group_N, n_units, share, seed, *, start=0, stop=None, **place):
     batch_size = n_units * share
     units = form_units(group_N, n_units=n_units, batch_size=batch_size, seed=seed)
     stop = 4 * -(-len(group_N) // batch_size) if stop is None else stop
-    return UnitOrder(units, n_units, batch_size, seed, start, stop, **place)
+    return UnitOrder(
+        units=units,
+        n_units=n_units,
+        batch_size=batch_size,
+        seed=seed,
+        start_step=start,
+        stop_step=stop,
+        **place,
+    )
 
 
 @settings(max_examples=100, deadline=None)
@@ -163,4 +171,4 @@ def test_rows_of_a_batch_are_mixed_since_micro_batches_have_their_own_batch_norm
 
 def test_batch_that_cannot_be_divided_breaks_an_invariant():
     with pytest.raises(AssertionError, match=r"\(10, 4\)"):
-        UnitOrder([np.arange(40)], 1, 10, 0, 0, 1, rank=0, size=4)
+        order_of(np.zeros(40, np.int64), 1, 10, 0, stop=1, rank=0, size=4)

@@ -93,7 +93,7 @@ def test_tiles_are_cropped_at_places_of_their_own(store_path):
 
 @pytest.mark.parametrize("n_workers", [2])
 def test_workers_give_the_same_batches_in_the_same_order(store_path, n_workers):
-    order = BatchOrder(36, 8, 0, start_step=2, stop_step=7)
+    order = BatchOrder(n_tiles=36, batch_size=8, seed=0, start_step=2, stop_step=7)
     alone = list(load_batches(_views(store_path), order, n_workers=0))
     shared = list(load_batches(_views(store_path), order, n_workers=n_workers))
     assert len(alone) == len(shared) == 5

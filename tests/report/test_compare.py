@@ -207,6 +207,30 @@ def test_an_edited_policy_is_not_given_the_figures_of_before(store, tmp_path, mo
         compare_policies(config)
 
 
+def test_a_place_that_holds_something_else_is_refused_and_left_as_it_is(store, tmp_path):
+    (tmp_path / "config.toml").write_text("of a run")
+    with pytest.raises(ConfigError, match=r"an earlier comparison, got 'config\.toml'"):
+        compare_policies(configured(store, tmp_path))
+    assert [path.name for path in tmp_path.iterdir() if path.name[0] != "."] == ["config.toml"]
+    assert (tmp_path / "config.toml").read_text() == "of a run"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_every_fold_has_patients_of_every_centre(store, tmp_path, seed):
+    cohort = open_cohort(configured(store, tmp_path / "out"))
+    split = cohort.split(n_folds=2, seed=seed)
+    for part in ("train", "test"):
+        own = [p for p, its_part in split.items() if its_part == part]
+        chosen_N = np.isin(cohort.tiles.patient_N, own)
+        assert set(cohort.centre_N[chosen_N]) == {"A", "B", "C"}
+
+
+def test_centres_of_few_patients_are_not_read(tmp_path):
+    store = write_tiny_store(tmp_path / "tiny.zarr", n_patients=7, centres=("A", "B"))
+    cohort = open_cohort(configured(store, tmp_path / "out"))
+    assert cohort.read_from_features == "patient"
+
+
 def test_slides_without_a_centre_are_no_centre(tmp_path):
     folder = tmp_path / "tiny.zarr"
     store = write_tiny_store(folder, n_patients=12, tiles_per_patient=8, centres=("A", "B", None))

@@ -6,8 +6,8 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from medsimclr.errors import OutputError
-from medsimclr.report.picture_files import save_figure, save_image
+from medsimclr.errors import ConfigError, OutputError
+from medsimclr.report.picture_files import check_picture_place, save_figure, save_image
 
 IMAGE_HW3 = np.random.default_rng(0).integers(0, 256, (20, 30, 3), np.uint8)
 
@@ -28,3 +28,15 @@ def test_a_full_disk_leaves_the_earlier_picture(tmp_path, monkeypatch, save, pic
     with pytest.raises(OutputError, match="No space left on device"):
         save(picture, out)
     assert out.read_bytes() == b"the earlier one"
+
+
+def test_a_picture_takes_the_place_of_a_picture_and_of_nothing_else(tmp_path):
+    check_picture_place(tmp_path / "new" / "map.png", example="map.png")
+    save_image(IMAGE_HW3, tmp_path / "old.PNG")
+    check_picture_place(tmp_path / "old.PNG", example="map.png")
+    for name in ("zarr.json", "table.png"):
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(ConfigError, match="got a file that is no PNG"):
+            check_picture_place(tmp_path / name, example="map.png")
+    with pytest.raises(ConfigError, match="got another ending"):
+        check_picture_place(tmp_path / "map.pngg", example="map.png")

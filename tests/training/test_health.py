@@ -15,9 +15,9 @@ from medsimclr.models.batch_norm import BatchNorm
 from medsimclr.store.reader import TileStore
 from medsimclr.training.health import Health, health_sample
 from medsimclr.training.inference import encode
-from medsimclr.training.plan import Plan
 from medsimclr.training.run_log import silent
 from tests.tiny_store import write_tiny_store
+from tests.training.small_run import make_plan
 
 VIEW_PX = 32
 HEALTHY = {"accuracy": 0.3, "entropy": 1.5}
@@ -66,17 +66,6 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiles(store):
     return index_tiles(TileStore(store))
-
-
-def make_plan(total_steps=1000, warmup_steps=50, images_per_step=32):
-    return Plan(
-        total_steps=total_steps,
-        warmup_steps=warmup_steps,
-        peak_lr=0.1,
-        images_per_step=images_per_step,
-        checkpoint_minutes=10,
-        log_seconds=5,
-    )
 
 
 def make_health(

@@ -10,8 +10,8 @@ from medsimclr.evaluation.representation import alignment, uniformity
 from medsimclr.losses.nt_xent import nt_xent
 from medsimclr.store.reader import TileStore
 from medsimclr.training.health import batch_figures, chance_levels, health_sample, report_interval
-from medsimclr.training.plan import Plan
 from tests.tiny_store import write_tiny_store
+from tests.training.small_run import make_plan
 
 
 @pytest.fixture(scope="module")
@@ -22,17 +22,6 @@ def store(tmp_path_factory):
 @pytest.fixture(scope="module")
 def tiles(store):
     return index_tiles(TileStore(store))
-
-
-def make_plan(total_steps=1000, warmup_steps=50, images_per_step=32):
-    return Plan(
-        total_steps=total_steps,
-        warmup_steps=warmup_steps,
-        peak_lr=0.1,
-        images_per_step=images_per_step,
-        checkpoint_minutes=10,
-        log_seconds=5,
-    )
 
 
 def test_figures_of_a_batch_are_of_its_first_512_rows():

@@ -10,7 +10,6 @@ from torch import nn
 
 from medsimclr.config.distill import DistillConfig
 from medsimclr.config.finetune import FinetuneConfig
-from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import CheckpointedError, ConfigError, NonFiniteLossError
 from medsimclr.files.checksum import sha256_of_file
 from medsimclr.training import pretrain as pretrain_module
@@ -22,18 +21,12 @@ from medsimclr.training.pretrain import pretrain
 from medsimclr.training.run_log import read_metrics
 from tests.tiny_store import write_tiny_store
 from tests.training.signals import stop_after
-
-SMALL = {"workers": 0, "device": "cpu", "precision": "fp32", "batch_size": 8, "log_seconds": 1e-6}
+from tests.training.small_run import SMALL, pretrain_config
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return write_tiny_store(tmp_path_factory.mktemp("store") / "tiny.zarr")
-
-
-def pretrain_config(store: Path, out: Path, **changes) -> PretrainConfig:
-    settings = {**SMALL, "epochs": 1, "view_px": 36, "policy": "simclr", **changes}
-    return PretrainConfig(store=store, out=out, **settings)
 
 
 @pytest.fixture(scope="module")

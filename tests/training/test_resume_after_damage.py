@@ -1,29 +1,21 @@
 """Resuming where checkpoints are damaged: the last whole one is used, or none and nothing lost."""
 
 import json
-from pathlib import Path
 
 import pytest
 
 from medsimclr.config.finetune import FinetuneConfig
-from medsimclr.config.pretrain import PretrainConfig
 from medsimclr.errors import IntegrityError
 from medsimclr.training.checkpoint import latest_checkpoint, require_checkpoint
 from medsimclr.training.finetune import finetune
 from medsimclr.training.pretrain import pretrain
 from tests.tiny_store import write_tiny_store
-
-SMALL = {"workers": 0, "device": "cpu", "precision": "fp32", "batch_size": 8, "log_seconds": 1e-6}
+from tests.training.small_run import SMALL, pretrain_config
 
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     return write_tiny_store(tmp_path_factory.mktemp("store") / "tiny.zarr")
-
-
-def pretrain_config(store: Path, out: Path, **changes) -> PretrainConfig:
-    settings = {**SMALL, "epochs": 1, "view_px": 36, "policy": "simclr", **changes}
-    return PretrainConfig(store=store, out=out, **settings)
 
 
 def test_damaged_checkpoint_is_passed_over_for_the_one_before(store, tmp_path):

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file
 
 from medsimclr.config.pretrain import PretrainConfig
+from medsimclr.data.split import write_split
 from medsimclr.errors import ConfigError, NoInputError, SplitError
 from medsimclr.training.checkpoint import require_checkpoint
 from medsimclr.training.checkpoint_files import WEIGHTS
@@ -145,3 +146,20 @@ def test_a_run_that_cannot_be_started_from_is_said_by_its_option(
     with pytest.raises(NoInputError, match=f"^--start-from: {re.escape(repr(str(run)))} {found}"):
         dry_run(config, progress=lambda done, total, line: said.append(line))
     assert said == [], "the size of the network comes after what is wrong"
+
+
+def test_a_given_split_that_tests_patients_whom_the_first_run_saw_is_noted(store, before, tmp_path):
+    seen = read_lineage(before).patients_unlabelled
+    split = dict.fromkeys(run_split(before), "train") | {seen[0]: "test"}
+    path = tmp_path / "swapped.csv"
+    write_split(path, split)
+    config = PretrainConfig(
+        **SMALL, store=store, out=tmp_path / "after", start_from=before, split=path
+    )
+    lines = []
+    pretrain(config, progress=lambda done, total, line: lines.append(line))
+    notes = [line for line in lines if line.startswith("note: run ")]
+    assert notes == [
+        f"note: run {str(before)!r} saw 1 patients who are kept for the test, as {seen[0]!r}, so "
+        "that every test on one of them will be transductive."
+    ]
