@@ -1,9 +1,10 @@
 """What all tests share: the real data, where this machine has it."""
 
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -14,6 +15,19 @@ if TYPE_CHECKING:
     from tests.distributed.processes import Processes
 
 _SHARED_DATA = Path(__file__).parents[2] / "shared" / "data"
+
+
+@pytest.fixture(autouse=True)
+def handlers() -> Iterator[dict[signal.Signals, Any]]:
+    """The handlers of this process, put back after each test.
+
+    A command that is run in this process remembers signals to its end, and the next training here
+    would find what it remembered.
+    """
+    before = {number: signal.getsignal(number) for number in signal.Signals}
+    yield before
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+        signal.signal(number, before[number])
 
 
 @pytest.fixture(scope="session")

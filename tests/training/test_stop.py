@@ -99,16 +99,6 @@ def test_non_finite_loss_stops_all_before_the_update(lab, tmp_path, n_ranks, ran
     assert weights_digest(tmp_path / "run") == lab.digest(n_ranks=n_ranks)
 
 
-@pytest.fixture
-def handlers():
-    """The handlers of this process, which are put back."""
-    before = {number: signal.getsignal(number) for number in (*signal.Signals,)}
-    yield before
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
-        signal.signal(number, before[number])
-
-
-@pytest.mark.usefixtures("handlers")
 def test_signal_before_the_loop_is_seen_by_the_loop():
     remember_signals()
     signal.raise_signal(signal.SIGUSR1)
